@@ -1,0 +1,1 @@
+"""What patients are quoted and invoiced: quotes, invoices, their numbers and totals."""

@@ -1,0 +1,179 @@
+"""The reception's form: a quote as it is put together, and what the catalog says of it while it is.
+
+Nothing is kept between submits but what the form itself carries, so every button is a submit and no script is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from billing import quotes
+from billing.lines import MOST, Line, totals_json
+from catalog import price_lists, prices, ranks, search, services
+from catalog.prices import Priced
+from catalog.services import Service
+from clinic import db, forms
+from clinic.auth import Actor
+from clinic.errors import Fault, InvalidInput
+
+_FOUND = 20
+# The faults' own texts name the members of JSON; a person is told the same by the names of the fields.
+SAID = {
+    "price_on_request": (
+        "Цена этой услуги — по запросу: впишите цену и её основание.",
+        "The price of this service is on request: enter the price and its reason.",
+    ),
+    "price_needs_reason": ("Напишите основание этой цены.", "Enter the reason for this price."),
+    "unit_price_not_allowed": ("У этой услуги твёрдая цена.", "This service has a fixed price."),
+    "rank_required": ("Выберите звание врача.", "Choose the doctor's rank."),
+    "rank_not_applicable": (
+        "Цена этой услуги от звания врача не зависит.",
+        "The price of this service does not depend on the doctor's rank.",
+    ),
+    "not_quantity": (
+        "Нужно количество: число, не больше трёх знаков после запятой.",
+        "A quantity is needed: a number of at most three decimals.",
+    ),
+    "not_money": (
+        "Нужна сумма в рублях, например 1500 или 1500,50.",
+        "A sum in rubles is needed, such as 1500 or 1500.50.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the form, as it was typed."""
+
+    article: str
+    doctor_rank: str = ""
+    quantity: str = "1"
+    unit_price: str = ""
+    price_reason: str = ""
+
+    @classmethod
+    def read(cls, form: Mapping[str, str], place: int) -> Row:
+        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason")
+        return cls(*(form.get(f"lines-{place}-{name}", "").strip() for name in names))
+
+    def wanted(self) -> dict[str, Any]:
+        return {
+            "article": self.article,
+            "doctor_rank": self.doctor_rank or None,
+            "quantity": forms.plain_number(self.quantity),
+            "unit_price": forms.plain_number(self.unit_price) or None,
+            "price_reason": self.price_reason or None,
+        }
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The whole form. `key` is what makes a quote of it only once."""
+
+    key: str
+    q: str = ""
+    rows: tuple[Row, ...] = ()
+    kind: str = "firm"
+    valid_until: str = ""
+    patient_id: str = ""
+    patient_name: str = ""
+    comment: str = ""
+
+    @classmethod
+    def read(cls, form: Mapping[str, str]) -> Desk:
+        """What was sent, after the button that sent it."""
+        rows = [Row.read(form, place) for place in range(MOST) if f"lines-{place}-article" in form]
+        desk = cls(
+            forms.known_key(form.get("key")),
+            "".join(character for character in form.get("q", "") if character.isprintable()).strip()[:100],
+            tuple(rows),
+            form.get("kind", "firm"),
+            form.get("valid_until", "").strip(),
+            form.get("patient-id", "").strip(),
+            form.get("patient-name", "").strip(),
+            form.get("comment", "").strip(),
+        )
+        return desk._after(form)
+
+    def _after(self, button: Mapping[str, str]) -> Desk:
+        if added := button.get("add", "").split():
+            # The search has done its work: the box is empty for the next service.
+            return replace(self, q="", rows=(*self.rows, Row(*added[:2]))[:MOST])
+        removed = button.get("remove", "")
+        if removed.isascii() and removed.isdigit():
+            return replace(self, rows=tuple(row for place, row in enumerate(self.rows) if place != int(removed)))
+        return self
+
+    def with_key(self, key: str) -> Desk:
+        return replace(self, key=key)
+
+    def wanted(self) -> dict[str, Any]:
+        """As the body of `POST /v1/quotes`."""
+        patient = {"id": self.patient_id or None, "name": self.patient_name or None}
+        return {
+            "lines": [row.wanted() for row in self.rows],
+            "kind": self.kind,
+            "valid_until": self.valid_until or None,
+            "patient": patient if any(patient.values()) else None,
+            "comment": self.comment or None,
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the form comes to so far: lines that can be priced by their place, and totals once all of them can."""
+
+    lines: dict[int, Line]
+    totals: dict[str, Any] | None
+    faults: list[Fault]
+
+
+def estimate(actor: Actor, today: date, valid_days: int, desk: Desk) -> Estimate:
+    """Price the form as the quote would be priced; a faulty line does not hide the prices of the others."""
+    if not desk.rows:
+        return Estimate({}, None, [])
+    wanted = desk.wanted()
+    try:
+        found = _priced(actor, today, valid_days, wanted)
+        return Estimate(dict(enumerate(found)), totals_json(found), [])
+    except InvalidInput as wrong:
+        faults = wrong.faults
+    sound = [place for place in range(len(desk.rows)) if not _any_in(faults, f"/lines/{place}/")]
+    try:
+        lines = [wanted["lines"][place] for place in sound]
+        found = _priced(actor, today, valid_days, {"lines": lines}) if lines else []
+    except InvalidInput:
+        return Estimate({}, None, faults)
+    return Estimate(dict(zip(sound, found, strict=True)), None, faults)
+
+
+def _priced(actor: Actor, today: date, valid_days: int, wanted: dict[str, Any]) -> list[Line]:
+    # Read before a connection is taken: reading asks the catalog about faulty lines on one of its own.
+    read = forms.loaded(quotes.QuoteIn(), wanted)
+    with db.reading() as conn:
+        return quotes.work_out(conn, actor, today, valid_days, read).lines
+
+
+def _any_in(faults: Sequence[Fault], place: str) -> bool:
+    return any(fault.pointer.startswith(place) for fault in faults)
+
+
+def found(conn: db.Connection, words: str) -> list[Service]:
+    """The services that the search box asks for."""
+    return services.listed(conn, found=search.understood(conn, words), active=True, limit=_FOUND) if words else []
+
+
+def choices(conn: db.Connection, today: date, articles: Sequence[str]) -> dict[str, list[Priced]]:
+    """For each article its prices by rank, from the lowest rank; one price where it does not depend on the rank."""
+    asked = [article for article in dict.fromkeys(articles) if re.fullmatch(services.ARTICLE, article)]
+    known = ranks.every(conn)
+    wanted = [prices.Wanted(article, rank.code, today, today) for article in asked for rank in known]
+    found: dict[str, list[Priced]] = {article: [] for article in articles}
+    for answer in prices.on(conn, price_lists.BASE, wanted) if wanted else []:
+        if isinstance(answer, Priced):
+            found[answer.article].append(answer)
+    return found

@@ -1,0 +1,143 @@
+"""Examples of the API description: one quote and the invoice made from it, on the clinic's real prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUOTE_IN: dict[str, Any] = {
+    "lines": [
+        {"article": "ONC-CONS-1", "doctor_rank": "candidate", "quantity": "1"},
+        {"article": "CT-ABD-RP-BOLUS"},
+    ],
+    "patient": {"id": "P-000017"},
+}
+FROM_QUOTE_IN: dict[str, Any] = {"payer": {"kind": "person", "is_patient": True}, "issue": True}
+INVOICE_IN: dict[str, Any] = {
+    "lines": [{"article": "MRI-ABD-RP"}],
+    "payer": {
+        "kind": "organisation",
+        "name": "ООО «Ромашка»",
+        "inn": "1234567894",
+        "kpp": "770101001",
+    },
+}
+
+_VAT = {"category": "exempt_medical", "rate": None, "amount": None, "text": "Без НДС"}
+_ORDER_ID = "0197d1a0-0000-7000-8000-000000000001"
+
+
+def _line(position: int, article: str, ru: str, en: str, code: str, price: str, **rank: Any) -> dict[str, Any]:
+    return {
+        "position": position,
+        "article": article,
+        "doctor_rank": "none",
+        "rank_name": None,
+        "name": {"ru": ru, "en": en},
+        "nomenclature_codes": [code],
+        "quantity": "1",
+        "unit": "услуга",
+        "service_date": None,
+        "price_kind": "fixed",
+        "unit_price": price,
+        "price_reason": None,
+        "gross": price,
+        "discount_percent": None,
+        "discount_amount": None,
+        "discount_reason": None,
+        "discount": "0.00",
+        "document_discount": "0.00",
+        "amount": price,
+        "vat": _VAT,
+        "tax_deduction_code": "1",
+        "price_source": {
+            "price_id": f"0197d1a0-0000-7000-8000-00000000010{position}",
+            "price_list": "base",
+            "order": "1",
+            "order_id": _ORDER_ID,
+            "order_date": "2026-11-23",
+            "fallback": False,
+        },
+    } | rank
+
+
+_CONSULTATION = _line(
+    1,
+    "ONC-CONS-1",
+    "Первичный приём врача-онколога",
+    "Initial appointment with an oncologist",
+    "B01.027.001",
+    "5300.00",
+    doctor_rank="candidate",
+    rank_name={"ru": "к.м.н.", "en": "Candidate of Medical Science"},
+)
+_MSCT = _line(
+    2,
+    "CT-ABD-RP-BOLUS",
+    "МСКТ органов брюшной полости и забрюшинного пространства с внутривенным болюсным контрастированием",
+    "MSCT of the abdomen and retroperitoneal space with intravenous bolus contrast enhancement",
+    "A06.30.005.002",
+    "14000.00",
+)
+_TOTALS = {
+    "subtotal": "19300.00",
+    "discount": "0.00",
+    "total": "19300.00",
+    "vat": [{"text": "Без НДС", "rate": None, "base": "19300.00", "amount": None}],
+    "in_words": "Девятнадцать тысяч триста рублей 00 копеек",
+}
+_NO_DISCOUNT = {"discount_percent": None, "discount_amount": None, "discount_reason": None}
+_MADE = {"created_at": "2026-11-23T09:15:00Z", "updated_at": "2026-11-23T09:15:00Z"}
+
+QUOTE: dict[str, Any] = {
+    "id": "0197d1b0-7c2e-7c55-9a4e-3f0a52c7d810",
+    "code": "7K3Q-92MT-F",
+    "revision": 1,
+    "status": "draft",
+    "kind": "firm",
+    "branch": "main",
+    "date": "2026-11-23",
+    "valid_until": "2026-12-22",
+    "currency": "RUB",
+    "price_list": "base",
+    "patient": {"id": "P-000017", "name": None},
+    "comment": None,
+    **_NO_DISCOUNT,
+    "approval": "none",
+    "lines": [{**line, "invoiced_quantity": "0"} for line in (_CONSULTATION, _MSCT)],
+    "totals": _TOTALS,
+    **_MADE,
+}
+INVOICE: dict[str, Any] = {
+    "id": "0197d1b1-04b3-7d10-8f2b-5d1b0c5f5a11",
+    "number": "2026-000001",
+    "sequence": 1,
+    "series": {"branch": "main", "kind": "invoice", "year": 2026},
+    "branch": "main",
+    "status": "issued",
+    "payment_status": "unpaid",
+    "date": "2026-11-23",
+    "due_date": None,
+    "issued_at": "2026-11-23T09:16:00Z",
+    "currency": "RUB",
+    "price_list": "base",
+    "quote": {"id": QUOTE["id"], "revision": 1},
+    "supplier": {"branch": "main", "sample": True, "requisites": None},
+    "patient": {"id": "P-000017", "name": None},
+    "payer": {
+        "kind": "person",
+        "ref": "P-000017",
+        "name": None,
+        "inn": None,
+        "kpp": None,
+        "guarantee_letter": None,
+    },
+    "comment": None,
+    **_NO_DISCOUNT,
+    "lines": [{**line, "quote_position": line["position"]} for line in (_CONSULTATION, _MSCT)],
+    "totals": _TOTALS,
+    "paid": "0.00",
+    "credited": "0.00",
+    "balance": "19300.00",
+    "content_sha256": "9f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a11",
+    **_MADE,
+}

@@ -1,0 +1,123 @@
+"""Numbers of documents: one series for each branch, kind and clinic year, without gaps, dates never going back.
+
+The number is taken by the last statement but the journal's, since the series' row is locked until COMMIT: taken
+first it would let a tenth of the documents through. A rollback gives the number back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from clinic import db
+from clinic.branches import Branch
+from clinic.errors import Conflict
+
+PREFIXES = {"invoice": "", "credit_note": "К-", "act": "А-"}
+"""What stands between a branch's own prefix and the year. Invoices of `main` have none: 2026-000001."""
+
+
+class NumberDateOrder(Conflict):
+    """A document of this series has a later date.
+
+    Numbers and dates go up together; take the day given by `last_on`, or a later one."""
+
+    ru = (
+        "В этой серии уже есть документ с более поздней датой\n\n"
+        "Номера и даты растут вместе: возьмите день `last_on` или более поздний."
+    )
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series as the proof shows it: `count` documents bear the numbers from `first` to `last`."""
+
+    branch: str
+    kind: str
+    year: int
+    prefix: str
+    first: int | None
+    last: int | None
+    count: int
+    next: int
+    dates_in_order: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the numbers are exactly 1…n, in the order of dates, and the counter stands behind them."""
+        expected = self.next - 1
+        return (
+            self.count == expected
+            and self.dates_in_order
+            and (self.first, self.last) == ((1, expected) if expected else (None, None))
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "branch": self.branch,
+            "kind": self.kind,
+            "year": self.year,
+            "prefix": self.prefix,
+            "first": self.first,
+            "last": self.last,
+            "count": self.count,
+            "whole": self.whole,
+        }
+
+
+def open_series(conn: db.Connection, branch: Branch, kind: str, year: int) -> None:
+    """Open the series if it is not there yet; two at once open one."""
+    conn.execute(
+        """
+        INSERT INTO number_series (branch_id, kind, year, prefix)
+        VALUES (%(branch)s, %(kind)s, %(year)s, %(prefix)s)
+        ON CONFLICT (branch_id, kind, year) DO NOTHING
+        """,
+        {"branch": branch.id, "kind": kind, "year": year, "prefix": branch.prefix + PREFIXES[kind]},
+    )
+
+
+def refusal(conn: db.Connection, branch_id: UUID, kind: str, day: date, *, day_given: bool) -> Exception | None:
+    """Why a series gave no number for `day`; None when it does not exist yet.
+
+    A day the caller gave is refused; a day that was ours has passed while we waited, and the command runs once more.
+    """
+    last_on = db.value(
+        conn,
+        "SELECT last_on FROM number_series WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s",
+        {"branch": branch_id, "kind": kind, "year": day.year},
+    )
+    if last_on is None:
+        return None
+    return NumberDateOrder(last_on=last_on.isoformat()) if day_given else db.OnceMore()
+
+
+def proof(conn: db.Connection, branch_id: UUID | None = None) -> list[Series]:
+    """Every series with what its documents really bear."""
+    return db.many(
+        conn,
+        Series,
+        """
+        WITH numbered AS (
+          SELECT series_id, sequence, date FROM invoice WHERE number IS NOT NULL
+           UNION ALL
+          SELECT series_id, sequence, date FROM credit_note),
+        ordered AS (
+          SELECT series_id, sequence, date >= lag(date, 1, date) OVER (PARTITION BY series_id ORDER BY sequence) AS kept
+            FROM numbered),
+        counted AS (
+          SELECT series_id, min(sequence) AS first, max(sequence) AS last, count(DISTINCT sequence) AS count,
+                 bool_and(kept) AS kept
+            FROM ordered GROUP BY series_id)
+        SELECT branch.code AS branch, kind, year, series.prefix, counted.first, counted.last,
+               coalesce(counted.count, 0) AS count, next_no AS next, coalesce(counted.kept, true) AS dates_in_order
+          FROM number_series AS series
+          JOIN branch ON branch.id = series.branch_id
+          LEFT JOIN counted ON counted.series_id = series.id
+         WHERE %(branch)s::uuid IS NULL OR series.branch_id = %(branch)s::uuid
+         ORDER BY branch.code, kind, year
+        """,
+        {"branch": branch_id},
+    )

@@ -1,0 +1,320 @@
+"""Pages of the reception desk and of accounting. They call the same nouns, by the same shapes, as the JSON routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from billing import desk as desks
+from billing import exports, invoices, invoicing, issuing, quote_codes, quotes, words
+from billing.desk import Desk
+from billing.exports import Period, Place
+from billing.quotes import Quote, QuoteLine
+from clinic import access_log, branches, clock, db, forms, html, http
+from clinic.auth import Actor
+from clinic.command import Change
+from clinic.errors import Fault, IdempotencyKeyReused, InvalidInput, NotFound, Problem
+from clinic.settings import Settings
+
+bp = Blueprint("billing_pages", __name__, template_folder="templates")
+bp.record_once(lambda state: cast(Flask, state.app).jinja_env.globals.update(words=words))
+html.door(
+    "/desk",
+    ("Стойка", "Desk"),
+    ("Сметы и счета: подобрать услуги, назвать сумму, напечатать", "Quotes and invoices: find services, see the sum, print"),
+    "quotes:write",
+)  # fmt: skip
+html.door(
+    "/accounting",
+    ("Бухгалтерия", "Accounting"),
+    ("Счета за период, итоги, выгрузка в CSV", "Invoices of a period, totals, export to CSV"),
+    "invoices:read",
+    "exports:read",
+)
+
+
+# ---- The desk ----
+
+
+@bp.get("/desk")
+@html.page(may="quotes:write")
+def desk() -> Response:
+    return _desk_page(Desk(forms.new_key()))
+
+
+@bp.post("/desk")
+@html.page(may="quotes:write")
+def desk_sent() -> AnyResponse:
+    desk = Desk.read(request.form)
+    if request.form.get("do") != "save" or not desk.rows:
+        return _desk_page(desk)
+    try:
+        quote_id = _make_quote(desk)
+    except InvalidInput as wrong:
+        return _desk_page(desk, wrong.faults, status=422)
+    except IdempotencyKeyReused:
+        # Sent once, gone back to, changed and sent again: it is another quote, and a person says whether it is wanted.
+        return _desk_page(desk.with_key(forms.new_key()), sent_before=True, status=409)
+    return redirect(f"/desk/quotes/{quote_id}", 303)
+
+
+def _make_quote(desk: Desk) -> UUID:
+    wanted = forms.loaded(quotes.QuoteIn(), desk.wanted())
+    return forms.once(
+        desk.key, desk.wanted(), lambda change: quotes.create(change, _settings().quote_days, wanted)[0].id
+    )
+
+
+def _desk_page(
+    desk: Desk, faults: list[Fault] | None = None, *, sent_before: bool = False, status: int = 200
+) -> Response:
+    actor, today = http.actor(), clock.today()
+    estimate = desks.estimate(actor, today, _settings().quote_days, desk)
+    with db.reading() as conn:
+        found = desks.found(conn, desk.q)
+        choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
+        recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None, today)[:10] if not desk.rows else []
+        branch = branches.chosen(conn, actor, None)
+    shown = render_template(
+        "desk.html",
+        desk=desk,
+        estimate=estimate,
+        faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID),
+        found=found,
+        choices=choices,
+        recent=recent,
+        shown_code=quote_codes.shown,
+        sample=branch.requisites is None,
+        sent_before=sent_before,
+    )
+    return Response(shown, status)
+
+
+@bp.get("/desk/quotes")
+@html.page(may="quotes:read")
+def find_quote() -> AnyResponse:
+    code = quote_codes.read(request.args.get("code", ""))
+    if code is None:
+        raise NotFound()
+    with db.reading() as conn:
+        found = quotes.page(conn, http.actor(), {"code": code, "limit": 1}, None, clock.today())
+    if not found:
+        raise NotFound()
+    return redirect(f"/desk/quotes/{found[0].id}", 303)
+
+
+# ---- A quote ----
+
+
+@dataclass(frozen=True)
+class InvoiceForm:
+    """The form that makes an invoice of a quote, as it was typed."""
+
+    key: str
+    typed: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> str:
+        return self.typed.get(name, "")
+
+    def wanted(self, revision: int) -> dict[str, Any]:
+        """As the body of `POST /v1/quotes/{id}/invoice`."""
+        letter = {name: self._given(f"payer-guarantee_letter-{name}") for name in ("number", "valid_until", "limit")}
+        return {
+            "payer": {
+                "kind": self.get("payer-kind") or "person",
+                "is_patient": "payer-is_patient" in self.typed,
+                "name": self._given("payer-name"),
+                "inn": self._given("payer-inn"),
+                "kpp": self._given("payer-kpp"),
+                "guarantee_letter": letter if any(letter.values()) else None,
+            },
+            "issue": True,
+            "due_date": self._given("due_date"),
+            "revision": revision,
+        }
+
+    def _given(self, name: str) -> str | None:
+        return self.get(name).strip() or None
+
+
+@bp.get("/desk/quotes/<uuid:quote_id>")
+@html.page(may="quotes:read")
+def quote(quote_id: UUID) -> Response:
+    return _quote_page(quote_id, InvoiceForm(forms.new_key()))
+
+
+_MOVES = {"send": quotes.send, "accept": quotes.accept, "decline": quotes.decline}
+
+
+@bp.post("/desk/quotes/<uuid:quote_id>/<any(send, accept, decline):move>")
+@html.page(may="quotes:write")
+def move_quote(quote_id: UUID, move: str) -> AnyResponse:
+    try:
+        with forms.change() as change:
+            _MOVES[move](change, quote_id, _revision())
+    except NotFound:
+        raise
+    except Problem as refusal:
+        return _quote_page(quote_id, InvoiceForm(forms.new_key()), refusal=refusal)
+    return redirect(f"/desk/quotes/{quote_id}", 303)
+
+
+@bp.post("/desk/quotes/<uuid:quote_id>/invoice")
+@html.page(may="invoices:write")
+def invoice_quote(quote_id: UUID) -> AnyResponse:
+    http.actor().must("invoices:issue")
+    form = InvoiceForm(forms.known_key(request.form.get("key")), request.form.to_dict())
+    raw = form.wanted(_revision())
+    try:
+        wanted = forms.loaded(invoicing.FromQuoteIn(), raw)
+        invoice_id = forms.once(form.key, raw, lambda change: _make_invoice(change, quote_id, wanted))
+    except InvalidInput as wrong:
+        return _quote_page(quote_id, form, faults=wrong.faults, status=422)
+    except NotFound:
+        raise
+    except IdempotencyKeyReused as refusal:
+        return _quote_page(quote_id, InvoiceForm(forms.new_key(), form.typed), refusal=refusal)
+    except Problem as refusal:
+        return _quote_page(quote_id, form, refusal=refusal)
+    return redirect(f"/desk/invoices/{invoice_id}", 303)
+
+
+def _make_invoice(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
+    invoice_id = invoicing.from_quote(change, quote_id, wanted)
+    issuing.issue(change, invoice_id, wanted["date"], production=_settings().production)
+    return invoice_id
+
+
+def _revision() -> int:
+    # The form says which revision its reader saw; a button never acts on one he has not seen.
+    sent = request.form.get("revision", "")
+    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 6 else 0
+
+
+def _quote_page(
+    quote_id: UUID,
+    form: InvoiceForm,
+    *,
+    faults: list[Fault] | None = None,
+    refusal: Problem | None = None,
+    status: int | None = None,
+) -> Response:
+    actor, today = http.actor(), clock.today()
+    with db.transaction() as conn:
+        quote, lines = _quote(conn, actor, quote_id, "read")
+        made = invoices.page(conn, actor, {"quote": quote_id, "limit": 20}, None) if actor.may("invoices:read") else []
+        branch = branches.of_id(conn, quote.branch_id)
+    shown = render_template(
+        "quote.html",
+        quote=quote,
+        document=quotes.as_json(quote, lines),
+        overdue=quote.status in ("draft", "sent") and today > quote.valid_until,
+        invoices=made,
+        form=form,
+        faults=forms.by_field(faults or [], desks.SAID),
+        refusal=refusal and refusal.words(http.lang()),
+        sample=branch.requisites is None,
+    )
+    return Response(shown, status or (refusal.status if refusal else 200))
+
+
+@bp.get("/desk/quotes/<uuid:quote_id>/print")
+@html.page(may="quotes:read")
+def print_quote(quote_id: UUID) -> str:
+    with db.transaction() as conn:
+        quote, lines = _quote(conn, http.actor(), quote_id, "print")
+        branch = branches.of_id(conn, quote.branch_id)
+    return render_template("quote_print.html", document=quotes.as_json(quote, lines), requisites=branch.requisites)
+
+
+def _quote(conn: db.Connection, actor: Actor, quote_id: UUID, action: str) -> tuple[Quote, list[QuoteLine]]:
+    quote = quotes.get(conn, actor, quote_id)
+    access_log.note(conn, actor.label, action, "quote", [quote_id], http.request_id())
+    return quote, quotes.lines_of(conn, [quote])[quote_id]
+
+
+# ---- An invoice ----
+
+
+@bp.get("/desk/invoices/<uuid:invoice_id>")
+@html.page(may="invoices:read")
+def invoice(invoice_id: UUID) -> str:
+    return render_template("invoice.html", **_invoice(invoice_id, "read"))
+
+
+@bp.get("/desk/invoices/<uuid:invoice_id>/print")
+@html.page(may="invoices:read")
+def print_invoice(invoice_id: UUID) -> str:
+    return render_template("invoice_print.html", **_invoice(invoice_id, "print"))
+
+
+def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
+    """What both pages of an invoice show. An issued one says who the clinic was when it was issued."""
+    actor = http.actor()
+    with db.transaction() as conn:
+        invoice = invoices.get(conn, actor, invoice_id)
+        access_log.note(conn, actor.label, action, "invoice", [invoice_id], http.request_id())
+        lines = invoices.lines_of(conn, [invoice_id])[invoice_id]
+        of_quote = quotes.get(conn, actor, invoice.quote_id) if invoice.quote_id else None
+        branch = branches.of_id(conn, invoice.branch_id)
+    requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
+    return {
+        "document": invoices.as_json(invoice, lines),
+        "requisites": requisites,
+        "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},
+    }
+
+
+# ---- Accounting ----
+
+
+@bp.get("/accounting")
+@html.page(may="exports:read")
+def accounting() -> Response:
+    actor = http.actor()
+    actor.must("invoices:read")
+    period, faults = Period.asked(request.args, clock.today())
+    with db.transaction() as conn:
+        rows = exports.invoices_of(conn, actor, period, _behind(), exports.PAGE + 1)
+        access_log.note(conn, actor.label, "list", "invoice", [row.id for row in rows], http.request_id())
+        sums = exports.sums_of(conn, actor, period)
+        branch = branches.chosen(conn, actor, None)
+    shown = render_template(
+        "accounting.html",
+        period=period,
+        typed=request.args,
+        faults=forms.by_field(faults),
+        rows=rows[: exports.PAGE],
+        further=rows[exports.PAGE - 1].place if len(rows) > exports.PAGE else None,
+        sums=sums,
+        sample=branch.requisites is None,
+    )
+    return Response(shown, 422 if faults else 200)
+
+
+def _behind() -> Place | None:
+    """Where the page before ended; an address nobody could have been given begins at the beginning."""
+    period, faults = Period.asked({"since": request.args.get("after", "")}, clock.today())
+    number = request.args.get("number", "")
+    return Place(period.since, number[:32]) if number.isprintable() and number and not faults else None
+
+
+@bp.get("/accounting/invoices.csv")
+@html.page(may="exports:read")
+def invoices_csv() -> Response:
+    actor = http.actor()
+    actor.must("invoices:read")
+    period, faults = Period.asked(request.args, clock.today())
+    if faults:
+        raise InvalidInput(faults)
+    response = Response(exports.csv_of(actor, period, http.lang(), http.request_id()), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="invoices-{period.since}-{period.until}.csv"'
+    return response
+
+
+def _settings() -> Settings:
+    return cast(Settings, current_app.config["CLINIC"])

@@ -1,0 +1,501 @@
+"""A quote (смета): what services will cost, promised until a day.
+
+`draft → sent → accepted`, or declined, expired, superseded, cancelled; «invoiced» is seen from its lines. A quote
+has revisions, one of them alive, and no more changes once it is sent. A quote with nobody's name is normal: a
+phone call. Validity counts at acceptance, to the end of its last day in the clinic's zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date as Date
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from psycopg.types.json import Jsonb
+
+from billing import quote_codes
+from billing.lines import (
+    MOST,
+    DiscountIn,
+    Line,
+    LineIn,
+    LineOut,
+    Sums,
+    TotalsOut,
+    catalog_faults,
+    needs_approval,
+    priced,
+    shown_quantity,
+    totals_json,
+)
+from clinic import branches, clock, db, errors, fields, ids, money, parties
+from clinic.auth import Actor
+from clinic.branches import Branch
+from clinic.command import Change
+from clinic.errors import Conflict, Fault, InvalidInput, NotFound
+
+errors.describe({"before_date": ("День раньше даты документа.", "The day is before the document's date.")})
+
+
+class QuoteExpired(Conflict):
+    """The quote is no longer valid.
+
+    Its last day, `valid_until`, is over. Make a new quote at today's prices."""
+
+    ru = (
+        "Срок действия сметы истёк\n\nПоследний день, `valid_until`, прошёл. Сделайте новую смету по сегодняшним ценам."
+    )
+
+
+class QuoteNotOpen(Conflict):
+    """The quote's state does not allow this.
+
+    The member `state` says what has become of it."""
+
+    ru = "Состояние сметы этого не допускает\n\nПоле `state` говорит, что с ней стало."
+
+
+class DiscountAboveLimit(Conflict):
+    """A discount is above what its author may give alone.
+
+    A second person approves it, or the discount is lowered."""
+
+    ru = "Скидка выше той, что автор может дать сам\n\nЕё утверждает второй человек, или скидку снижают."
+
+
+class PersonIn(fields.Shape):
+    """A person by the caller's opaque identifier; name and contacts are for paper only."""
+
+    id = fields.Form(r"[A-Za-z0-9._:-]{1,64}", load_default=None, allow_none=True, metadata={"example": "P-000017"})
+    name = fields.Text(300, load_default=None, allow_none=True)
+    phone = fields.Text(64, load_default=None, allow_none=True)
+    email = fields.Text(64, load_default=None, allow_none=True)
+
+
+class QuoteIn(DiscountIn):
+    """A wanted quote: all but `lines` may be left out."""
+
+    id = fields.Uuid(load_default=None, allow_none=True, metadata={"description": "the quote's id, if you give it"})
+    lines = fields.Many(fields.Nested(LineIn), least=1, most=MOST, required=True)
+    kind = fields.Choice("firm", "approximate", load_default="firm")
+    valid_until = fields.Day(load_default=None, allow_none=True, metadata={"description": "the last day it is valid"})
+    price_list = fields.Form(r"[a-z][a-z0-9_-]{0,31}", load_default="base", metadata={"example": "base"})
+    branch = fields.Form(r"[a-z0-9][a-z0-9_-]{0,31}", load_default=None, allow_none=True, metadata={"example": "main"})
+    patient = fields.Nested(PersonIn, load_default=None, allow_none=True)
+    comment = fields.Text(1000, load_default=None, allow_none=True)
+
+    def beyond(self, raw: Any) -> list[Fault]:
+        return catalog_faults(raw, clock.today())
+
+
+class PersonOut(ma.Schema):
+    id = ma.fields.String(required=True, allow_none=True)
+    name = ma.fields.String(required=True, allow_none=True)
+
+
+class QuoteDocumentOut(ma.Schema):
+    """A priced quote, kept or not."""
+
+    kind = ma.fields.String(required=True)
+    branch = ma.fields.String(required=True)
+    date = ma.fields.Date(required=True)
+    valid_until = ma.fields.Date(required=True)
+    currency = ma.fields.String(required=True)
+    price_list = ma.fields.String(required=True)
+    patient = ma.fields.Nested(PersonOut, required=True, allow_none=True)
+    comment = ma.fields.String(required=True, allow_none=True)
+    discount_percent = ma.fields.String(required=True, allow_none=True)
+    discount_amount = ma.fields.String(required=True, allow_none=True)
+    discount_reason = ma.fields.String(required=True, allow_none=True)
+    approval = ma.fields.String(required=True, metadata={"enum": ["none", "required", "granted"]})
+    lines = ma.fields.List(ma.fields.Nested(LineOut), required=True)
+    totals = ma.fields.Nested(TotalsOut, required=True)
+
+
+class QuoteLineOut(LineOut):
+    invoiced_quantity = ma.fields.String(required=True)
+
+
+class QuoteOut(QuoteDocumentOut):
+    """A quote at one revision."""
+
+    id = ma.fields.UUID(required=True)
+    code = ma.fields.String(required=True, metadata={"example": "7K3Q-92MT-F"})
+    revision = ma.fields.Integer(required=True)
+    status = ma.fields.String(
+        required=True,
+        metadata={"enum": ["draft", "sent", "accepted", "invoiced", "declined", "expired", "superseded", "cancelled"]},
+    )
+    lines = ma.fields.List(ma.fields.Nested(QuoteLineOut), required=True)
+    created_at = ma.fields.DateTime(required=True)
+    updated_at = ma.fields.DateTime(required=True)
+
+
+@dataclass(frozen=True)
+class QuoteLine(Line):
+    """A line that knows how much of it stands on invoices."""
+
+    invoiced_quantity: Decimal
+
+    def as_json(self) -> dict[str, Any]:
+        return {**super().as_json(), "invoiced_quantity": shown_quantity(self.invoiced_quantity)}
+
+
+@dataclass(frozen=True)
+class Quote:
+    """One revision of a quote, without its lines."""
+
+    id: UUID
+    code: str
+    revision: int
+    branch_id: UUID
+    branch: str
+    status: str
+    kind: str
+    date: Date
+    valid_until: Date
+    price_list: str
+    patient_party: UUID | None
+    patient_ref: str | None
+    patient_name: str | None
+    comment: str | None
+    discount_percent: Decimal | None
+    discount_amount: Decimal | None
+    discount_reason: str | None
+    approval: str
+    total: Decimal
+    row_version: int
+    created_at: datetime
+    updated_at: datetime
+
+    def must_be_live(self, today: Date, *statuses: str) -> None:
+        """Raises:
+        QuoteNotOpen: it is in none of `statuses`.
+        QuoteExpired: it was not accepted by the end of its last day.
+        """
+        if self.status not in statuses:
+            raise QuoteNotOpen(quote=self.id, state=self.status)
+        if self.status != "accepted" and today > self.valid_until:
+            raise QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
+        if self.approval == "required":
+            raise DiscountAboveLimit(quote=self.id)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A quote that has been worked out and not kept."""
+
+    branch: Branch
+    today: Date
+    valid_until: Date
+    wanted: dict[str, Any]
+    lines: list[Line]
+    approval: str
+
+
+def work_out(conn: db.Connection, actor: Actor, today: Date, valid_days: int, wanted: dict[str, Any]) -> Priced:
+    """Price the wanted quote as of `today`.
+
+    Raises:
+        InvalidInput: names every wrong place.
+    """
+    branch = branches.chosen(conn, actor, wanted["branch"])
+    valid_until = wanted["valid_until"] or today + timedelta(days=valid_days - 1)
+    lines, faults = priced(conn, actor, today, wanted["price_list"], wanted)
+    if valid_until < today:
+        faults.append(Fault("/valid_until", "before_date"))
+    if faults:
+        raise InvalidInput(faults)
+    approval = "required" if needs_approval(conn, actor, lines) else "none"
+    return Priced(branch, today, valid_until, wanted, lines, approval)
+
+
+def preview(quote: Priced) -> dict[str, Any]:
+    """What a quote would say, kept nowhere."""
+    wanted = quote.wanted
+    patient = wanted["patient"]
+    return {
+        "kind": wanted["kind"],
+        "branch": quote.branch.code,
+        "date": quote.today,
+        "valid_until": quote.valid_until,
+        "currency": "RUB",
+        "price_list": wanted["price_list"],
+        "patient": {"id": patient["id"], "name": patient["name"]} if patient else None,
+        "comment": wanted["comment"],
+        **discount_json(wanted["discount_percent"], wanted["discount_amount"], wanted["discount_reason"]),
+        "approval": quote.approval,
+        "lines": [line.as_json() for line in quote.lines],
+        "totals": totals_json(quote.lines),
+    }
+
+
+def create(change: Change, valid_days: int, wanted: dict[str, Any]) -> tuple[Quote, list[QuoteLine]]:
+    """Price every wanted line as of today and keep the result as a draft, revision 1.
+
+    Raises:
+        InvalidInput: names every wrong place.
+    """
+    worked = work_out(change.conn, change.actor, change.today, valid_days, wanted)
+    person = wanted["patient"]
+    patient = person and parties.add(change.conn, person["id"], person["name"], person["phone"], person["email"])
+    quote_id = wanted["id"] or ids.new()
+    sums = Sums.of(worked.lines)
+    change.conn.execute(
+        """
+        WITH made AS (
+          INSERT INTO quote (id, code, branch_id, created_at, created_by)
+          VALUES (%(id)s, %(code)s, %(branch)s, %(at)s, %(by)s)),
+        revised AS (
+          INSERT INTO quote_revision
+                 (quote_id, revision, branch_id, status, kind, date, valid_until, price_list, patient_party,
+                  patient_ref, comment, discount_percent, discount_amount, discount_reason, approval, subtotal, discount,
+                  total, created_at, updated_at)
+          VALUES (%(id)s, 1, %(branch)s, 'draft', %(kind)s, %(today)s, %(valid_until)s, %(price_list)s, %(patient)s,
+                  %(patient_ref)s, %(comment)s, %(percent)s, %(amount)s, %(reason)s, %(approval)s, %(subtotal)s,
+                  %(discount)s, %(total)s, %(at)s, %(at)s))
+        INSERT INTO quote_line
+        SELECT filled.*
+          FROM jsonb_array_elements(%(lines)s::jsonb) AS line,
+               jsonb_populate_record(
+                 NULL::quote_line,
+                 line || jsonb_build_object('quote_id', %(id)s::uuid, 'revision', 1, 'invoiced_quantity', 0)
+               ) AS filled
+        """,
+        {
+            "id": quote_id,
+            "code": quote_codes.new(),
+            "branch": worked.branch.id,
+            "at": change.at,
+            "by": change.actor.label,
+            "kind": wanted["kind"],
+            "today": change.today,
+            "valid_until": worked.valid_until,
+            "price_list": wanted["price_list"],
+            "patient": patient and patient.id,
+            "patient_ref": patient and patient.ref,
+            "comment": wanted["comment"],
+            "percent": wanted["discount_percent"],
+            "amount": wanted["discount_amount"],
+            "reason": wanted["discount_reason"],
+            "approval": worked.approval,
+            "subtotal": sums.subtotal,
+            "discount": sums.discount,
+            "total": sums.total,
+            "lines": packed(worked.lines),
+        },
+    )
+    change.record("quote.created", quote_id, worked.branch.id, revision=1, total=money.text(sums.total))
+    quote = get(change.conn, change.actor, quote_id)
+    return quote, lines_of(change.conn, [quote])[quote.id]
+
+
+def packed(lines: Sequence[Line]) -> Jsonb:
+    """Lines as the one parameter an INSERT takes; sums as text, since JSON's own numbers are floats to many."""
+    return Jsonb([{name: _plain(value) for name, value in asdict(line).items()} for line in lines])
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal | Date | UUID) else value
+
+
+_SELECT = """
+SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS branch, revision.kind, revision.date,
+       shown.status, revision.valid_until, revision.price_list, revision.patient_party, revision.patient_ref,
+       party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
+       revision.discount_reason, revision.approval, revision.total, revision.row_version, quote.created_at,
+       revision.updated_at
+  FROM quote
+  JOIN quote_revision AS revision ON revision.quote_id = quote.id AND NOT EXISTS (
+       SELECT FROM quote_revision AS newer WHERE newer.quote_id = quote.id AND newer.revision > revision.revision)
+  JOIN branch ON branch.id = quote.branch_id
+  LEFT JOIN party ON party.id = revision.patient_party
+ CROSS JOIN LATERAL (
+       SELECT CASE WHEN revision.status = 'accepted' AND NOT EXISTS (
+                          SELECT FROM quote_line AS line
+                           WHERE line.quote_id = quote.id AND line.revision = revision.revision
+                             AND line.invoiced_quantity < line.quantity)
+                   THEN 'invoiced' ELSE revision.status END AS status) AS shown
+"""
+
+
+def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
+    """The quote at its newest revision.
+
+    Raises:
+        NotFound: there is none, or it belongs to a branch `actor` does not see.
+    """
+    return _seen(
+        actor,
+        db.find(
+            conn,
+            Quote,
+            _SELECT + "WHERE quote.id = %(id)s",
+            {"id": quote_id},
+        ),
+    )
+
+
+def locked(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
+    """The quote at its newest revision, held until the end of the transaction.
+
+    Raises:
+        NotFound: as `get`.
+    """
+    return _seen(
+        actor,
+        db.find(
+            conn,
+            Quote,
+            _SELECT + "WHERE quote.id = %(id)s FOR UPDATE OF quote, revision",
+            {"id": quote_id},
+        ),
+    )
+
+
+def _seen(actor: Actor, quote: Quote | None) -> Quote:
+    if quote is None or actor.branch_id not in (None, quote.branch_id):
+        raise NotFound()
+    return quote
+
+
+def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list[str] | None) -> list[Quote]:
+    """Newest revisions, newest first: one more than `limit`, so that the caller sees whether there is a next page."""
+    return db.many(
+        conn,
+        Quote,
+        _SELECT
+        + """
+         WHERE (%(branch)s::uuid IS NULL OR revision.branch_id = %(branch)s::uuid)
+           AND (%(patient)s::text IS NULL OR revision.patient_ref = %(patient)s::text)
+           AND (%(code)s::text IS NULL OR quote.code = %(code)s::text)
+           AND (%(since)s::date IS NULL OR revision.date >= %(since)s::date)
+           AND (%(until)s::date IS NULL OR revision.date <= %(until)s::date)
+           AND (%(day)s::date IS NULL OR (revision.date, revision.quote_id) < (%(day)s::date, %(id)s::uuid))
+           AND (%(status)s::text IS NULL OR shown.status = %(status)s::text)
+         ORDER BY revision.date DESC, revision.quote_id DESC
+         LIMIT %(limit)s::int
+        """,
+        {
+            "branch": actor.branch_id,
+            "patient": wanted.get("patient"),
+            "code": wanted.get("code"),
+            "since": wanted.get("since"),
+            "until": wanted.get("until"),
+            "status": wanted.get("status"),
+            "day": behind and behind[0],
+            "id": behind and behind[1],
+            "limit": wanted["limit"] + 1,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _OwnedLine(QuoteLine):
+    quote_id: UUID
+
+
+def lines_of(conn: db.Connection, quotes: Sequence[Quote]) -> dict[UUID, list[QuoteLine]]:
+    """The lines of these quotes' revisions, in their order."""
+    found = db.many(
+        conn,
+        _OwnedLine,
+        """
+        SELECT line.quote_id, line.position, article, name_ru, name_en, nomenclature_codes, unit, doctor_rank,
+               rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
+               gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
+               discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
+               order_number, order_date, fallback, invoiced_quantity
+          FROM unnest(%(ids)s::uuid[], %(revisions)s::int[]) AS wanted (id, revision)
+          JOIN quote_line AS line ON line.quote_id = wanted.id AND line.revision = wanted.revision
+         ORDER BY line.quote_id, line.position
+        """,
+        {"ids": [quote.id for quote in quotes], "revisions": [quote.revision for quote in quotes]},
+    )
+    lines: dict[UUID, list[QuoteLine]] = {quote.id: [] for quote in quotes}
+    for line in found:
+        lines[line.quote_id].append(line)
+    return lines
+
+
+def as_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
+    return {
+        "id": quote.id,
+        "code": quote_codes.shown(quote.code),
+        "revision": quote.revision,
+        "status": quote.status,
+        "kind": quote.kind,
+        "branch": quote.branch,
+        "date": quote.date,
+        "valid_until": quote.valid_until,
+        "currency": "RUB",
+        "price_list": quote.price_list,
+        "patient": {"id": quote.patient_ref, "name": quote.patient_name} if quote.patient_ref else None,
+        "comment": quote.comment,
+        **discount_json(quote.discount_percent, quote.discount_amount, quote.discount_reason),
+        "approval": quote.approval,
+        "lines": [line.as_json() for line in lines],
+        "totals": totals_json(lines),
+        "created_at": quote.created_at,
+        "updated_at": quote.updated_at,
+    }
+
+
+def discount_json(percent: Decimal | None, amount: Decimal | None, reason: str | None) -> dict[str, str | None]:
+    return {
+        "discount_percent": None if percent is None else money.text(percent),
+        "discount_amount": None if amount is None else money.text(amount),
+        "discount_reason": reason,
+    }
+
+
+def names(quote: Quote) -> dict[str, UUID]:
+    """Which member of the quote's JSON holds whose name."""
+    return {"patient": quote.patient_party} if quote.patient_party else {}
+
+
+def send(change: Change, quote_id: UUID, revision: int | None = None) -> Quote:
+    """Hand the quote out: from now on this revision does not change."""
+    return _move(change, quote_id, revision, "sent", "draft")
+
+
+def accept(change: Change, quote_id: UUID, revision: int | None = None) -> Quote:
+    """The patient agrees, today or by the last day it is valid."""
+    return _move(change, quote_id, revision, "accepted", "draft", "sent")
+
+
+def decline(change: Change, quote_id: UUID, revision: int | None = None) -> Quote:
+    """The patient does not want it; one that has expired may be declined too."""
+    quote = _at_revision(locked(change.conn, change.actor, quote_id), revision)
+    if quote.status not in ("draft", "sent"):
+        raise QuoteNotOpen(quote=quote.id, state=quote.status)
+    return _set_status(change, quote, "declined")
+
+
+def _move(change: Change, quote_id: UUID, revision: int | None, to: str, *since: str) -> Quote:
+    quote = _at_revision(locked(change.conn, change.actor, quote_id), revision)
+    quote.must_be_live(change.today, *since)
+    return _set_status(change, quote, to)
+
+
+def _at_revision(quote: Quote, revision: int | None) -> Quote:
+    if revision not in (None, quote.revision):
+        raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
+    return quote
+
+
+def _set_status(change: Change, quote: Quote, to: str) -> Quote:
+    change.conn.execute(
+        """
+        UPDATE quote_revision SET status = %(to)s, row_version = row_version + 1, updated_at = %(at)s
+         WHERE quote_id = %(id)s AND revision = %(revision)s
+        """,
+        {"to": to, "at": change.at, "id": quote.id, "revision": quote.revision},
+    )
+    change.record(f"quote.{to}", quote.id, quote.branch_id, revision=quote.revision, total=money.text(quote.total))
+    return get(change.conn, change.actor, quote.id)

@@ -1,0 +1,109 @@
+"""Commands of the clinic itself: keys, staff, branches. Only the secret goes to standard output."""
+
+from __future__ import annotations
+
+import secrets
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import click
+import marshmallow as ma
+
+from clinic import api_keys, branches, cli, db, fields, http, settings, staff
+from clinic.auth import COMMAND_LINE, ROLES
+from clinic.command import change
+
+
+@click.group()
+def keys() -> None:
+    """Keys of programs."""
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, help="What the key may do; * is everything. Repeatable."
+)
+@click.option("--branch", help="The only branch the key sees; without it, all.")
+@click.option("--days", type=click.IntRange(1, 36500), help="Days the key is good for; without it, no end.")
+@click.option("--discount-ceiling", default="0", help="Percent of discount the key gives without approval.")
+def create_key(name: str, scopes: tuple[str, ...], branch: str | None, days: int | None, discount_ceiling: str) -> None:
+    """Make a key and print it, this once, alone on standard output."""
+    ceiling = _percent(discount_ceiling)
+    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
+        try:
+            secret = api_keys.create(
+                made, name, list(scopes), branch_id=_branch_id(made.conn, branch), days=days, discount_ceiling=ceiling
+            )
+        except api_keys.UnknownScope as exc:
+            raise click.BadParameter(str(exc), param_hint="--scope") from exc
+    click.echo(f"Key «{name}» for {', '.join(scopes)}; it is not shown again.", err=True)
+    click.echo(secret)
+
+
+@click.group("staff")
+def people() -> None:
+    """Accounts of people."""
+
+
+@people.command("create")
+@click.argument("login")
+@click.option("--role", type=click.Choice(list(ROLES)), required=True)
+@click.option("--branch", help="The only branch this person sees; without it, all.")
+def create_account(login: str, role: str, branch: str | None) -> None:
+    """Open an account and print its password, this once, alone on standard output."""
+    password = secrets.token_urlsafe(12)
+    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
+        try:
+            staff.create(made, login, role, password, branch_id=_branch_id(made.conn, branch))
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
+    click.echo(f"Account «{login}» with the role {role}; the password is not shown again.", err=True)
+    click.echo(password)
+
+
+@click.group("branches")
+def branch_commands() -> None:
+    """Branches of the clinic."""
+
+
+@branch_commands.command("create")
+@click.argument("code")
+@click.option("--name", required=True)
+@click.option("--prefix", required=True, help="Up to four capital letters that begin the branch's numbers.")
+def create_branch(code: str, name: str, prefix: str) -> None:
+    """Open a branch."""
+    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
+        try:
+            branches.create(made, code, name, prefix)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc)) from exc
+    click.echo(f"Branch {code} is open; its numbers begin with {prefix}.", err=True)
+
+
+@branch_commands.command("set")
+@click.argument("code")
+@click.option("--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+def set_requisites(code: str, file: Path) -> None:
+    """Set a branch's requisites from a JSON file."""
+    try:
+        wanted = branches.RequisitesIn().load(http.read_json(file.read_bytes()))
+    except ma.ValidationError as exc:
+        wrong = "; ".join(f"{fault.pointer}: {fault.message('en')}" for fault in fields.faults_in(exc.messages))
+        raise click.ClickException(wrong) from exc
+    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
+        branches.set_requisites(made, code, wanted)
+    click.echo(f"The requisites of {code} are set.", err=True)
+
+
+def _branch_id(conn: db.Connection, code: str | None) -> UUID | None:
+    return branches.get(conn, code, COMMAND_LINE).id if code else None
+
+
+def _percent(text: str) -> Decimal:
+    try:
+        percent: Decimal = fields.Percent().deserialize(text)
+        return percent
+    except ma.ValidationError as exc:
+        raise click.BadParameter("a percentage from 0 to 100 is needed", param_hint="--discount-ceiling") from exc

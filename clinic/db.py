@@ -1,0 +1,371 @@
+"""The database as this process sees it: a pool, transactions that end in time, and rows with types.
+
+Every transaction has a deadline kept on our side, because a frozen server keeps none; three lost
+connections in a row open a breaker, so that nobody waits for a database that is known to be away.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from clinic.errors import AlreadyExists, DatabaseAway, Problem
+
+DEADLINE = 4.0
+"""Seconds a transaction of the server may live; command-line work has no end of its own."""
+_CHECK_DEADLINE = 1.0
+_RETRY_NEEDS = 1.5
+_TRIES = 3
+
+_CONNECT = {
+    "connect_timeout": "2",
+    "tcp_user_timeout": "3000",
+    "keepalives_idle": "5",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "target_session_attrs": "read-write",
+    "application_name": "clinic",
+}
+# Set by hand on each connection: settings of a role do not follow SET ROLE.
+_AS_APPLICATION = """
+SET ROLE clinic_app;
+SET TimeZone = 'UTC';
+SET search_path = public, pg_temp;
+SET idle_in_transaction_session_timeout = '5s';
+SET lock_timeout = '2s';
+SET statement_timeout = '3s';
+SET client_connection_check_interval = '1s';
+"""
+_AS_COMMAND_LINE = """
+SET ROLE clinic_command;
+SET TimeZone = 'UTC';
+SET search_path = public, pg_temp;
+SET lock_timeout = '10s';
+"""
+
+Params = Mapping[str, Any] | Sequence[Any] | None
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A pooled connection that knows when it last answered and whether the server warned since."""
+
+    answered_at: float = 0.0
+    warned: bool = False
+
+
+class InDoubt(Exception):
+    """COMMIT was sent and its outcome is not known: the work is done or it is not."""
+
+
+class OnceMore(Exception):
+    """The command met a moment that has passed, such as midnight; run it again with a fresh clock."""
+
+
+class _Watchdog:
+    """Breaks the socket of any guarded connection that outlives its deadline.
+
+    It never sends a cancel: a cancelled COMMIT that waits for a replica succeeds with nothing but a warning.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._guarded: dict[int, tuple[float, int]] = {}
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def guard(self, conn: Connection, seconds: float) -> Iterator[None]:
+        # A duplicate stays ours even when the driver closes its own and the number is given to another file.
+        descriptor = os.dup(conn.fileno())
+        with self._lock:
+            self._guarded[descriptor] = (time.monotonic() + seconds, descriptor)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="deadline", daemon=True)
+                self._thread.start()
+        self._wake.set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._guarded[descriptor]
+            os.close(descriptor)
+
+    def _watch(self) -> None:
+        while True:
+            self._wake.wait()
+            time.sleep(0.05)
+            with self._lock:
+                if not self._guarded:
+                    self._wake.clear()
+                now = time.monotonic()
+                for deadline, descriptor in self._guarded.values():
+                    if now > deadline:
+                        _shut_down(descriptor)
+
+
+def _shut_down(descriptor: int) -> None:
+    broken = socket.socket(fileno=os.dup(descriptor))
+    with broken, suppress(OSError):
+        broken.shutdown(socket.SHUT_RDWR)
+
+
+class _Breaker:
+    """Says at once that the database is away, once three connections in a row were lost; probes once a second."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._probed_at = 0.0
+        self.lost_at = 0.0
+
+    def admit(self) -> None:
+        if self._lost < 3:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if self._lost >= 3 and now - self._probed_at < 1.0:
+                raise DatabaseAway()
+            self._probed_at = now
+
+    def lost(self) -> None:
+        with self._lock:
+            self._lost += 1
+            self.lost_at = self._probed_at = time.monotonic()
+
+    def answered(self) -> None:
+        if self._lost:
+            with self._lock:
+                self._lost = 0
+
+
+class _Database:
+    def __init__(self, url: str, size: int, command_line: bool) -> None:
+        given = conninfo_to_dict(url)
+        self.breaker = _Breaker()
+        self.watchdog = _Watchdog()
+        self.deadline = 86_400.0 if command_line else DEADLINE
+        self.size = size
+        self.lent = 0
+        self.setup: LiteralString = _AS_COMMAND_LINE if command_line else _AS_APPLICATION
+        self.pool: ConnectionPool[Connection] = ConnectionPool(
+            make_conninfo(url, **{name: value for name, value in _CONNECT.items() if name not in given}),
+            connection_class=Connection,
+            kwargs={"autocommit": True},
+            min_size=min(2, size),
+            max_size=size,
+            timeout=1.0,
+            max_lifetime=1800,
+            max_idle=300,
+            reconnect_timeout=5,
+            configure=self._configure,
+            check=self._check,
+            open=False,
+        )
+
+    def _configure(self, conn: Connection) -> None:
+        conn.execute(self.setup)
+        conn.add_notice_handler(lambda notice: _remember_warning(conn, notice))
+        conn.answered_at = time.monotonic()
+
+    def _check(self, conn: Connection) -> None:
+        # Asking costs a round trip: one that answered a moment ago, with none lost since, is trusted.
+        if conn.answered_at > max(self.breaker.lost_at, time.monotonic() - 1.0):
+            return
+        with self.watchdog.guard(conn, _CHECK_DEADLINE):
+            ConnectionPool.check_connection(conn)
+        conn.answered_at = time.monotonic()
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        self.breaker.admit()
+        try:
+            conn = self.pool.getconn()
+        except PoolTimeout as exc:
+            # With every connection lent the database is busy, not away.
+            if self.lent < self.size:
+                self.breaker.lost()
+            raise DatabaseAway() from exc
+        self.lent += 1
+        try:
+            with self.watchdog.guard(conn, self.deadline):
+                yield conn
+        finally:
+            self.lent -= 1
+            if conn.closed:
+                self.breaker.lost()
+            else:
+                self.breaker.answered()
+                conn.answered_at = time.monotonic()
+            self.pool.putconn(conn)
+
+
+def _remember_warning(conn: Connection, notice: psycopg.errors.Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        conn.warned = True
+
+
+_database: _Database | None = None
+
+
+def open_pool(url: str, *, size: int, command_line: bool = False) -> None:
+    """Open this process's pool. Call it after fork: a pool does not survive one.
+
+    With `command_line` statements may run as long as they need, under a database role of their own.
+    """
+    global _database
+    close_pool()
+    _database = _Database(url, size, command_line)
+    _database.pool.open(wait=False)
+
+
+def close_pool() -> None:
+    """Give the connections back; a second call does nothing."""
+    global _database
+    if _database is not None:
+        _database.pool.close()
+        _database = None
+
+
+@contextmanager
+def reading() -> Iterator[Connection]:
+    """A connection for a single statement that changes nothing; each statement is a transaction of its own."""
+    with _opened().lend() as conn:
+        yield conn
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back when anything is raised.
+
+    Raises:
+        DatabaseAway: no connection could be had.
+        InDoubt: the outcome of COMMIT is not known.
+    """
+    with _opened().lend() as conn:
+        conn.execute("BEGIN")
+        try:
+            yield conn
+        except BaseException:
+            with suppress(psycopg.Error):
+                conn.execute("ROLLBACK")
+            raise
+        _commit(conn)
+
+
+def _commit(conn: Connection) -> None:
+    conn.warned = False
+    try:
+        done = conn.execute("COMMIT").statusmessage
+    except psycopg.OperationalError as exc:
+        if conn.closed:
+            raise InDoubt() from exc
+        raise
+    if conn.warned:
+        raise InDoubt()
+    if done != "COMMIT":
+        raise RuntimeError("a failed statement was passed over: nothing was committed")
+
+
+def _opened() -> _Database:
+    if _database is None:
+        raise RuntimeError("no pool is open")
+    return _database
+
+
+def value(conn: Connection, sql: LiteralString, params: Params = None) -> Any:
+    """The first column of the first row, or None when there is no row."""
+    row = conn.execute(sql, params).fetchone()
+    return row[0] if row else None
+
+
+def find(conn: Connection, shape: type[Row], sql: LiteralString, params: Params = None) -> Row | None:
+    """The first row, or None."""
+    with conn.cursor(row_factory=class_row(shape)) as cursor:
+        return cursor.execute(sql, params).fetchone()
+
+
+def many(conn: Connection, shape: type[Row], sql: LiteralString, params: Params = None) -> list[Row]:
+    """All rows."""
+    with conn.cursor(row_factory=class_row(shape)) as cursor:
+        return cursor.execute(sql, params).fetchall()
+
+
+def retrying(work: Callable[[], Result], *, repeatable: bool) -> Result:
+    """Run `work`, whole, and run it again where the database allows it and time is left.
+
+    A serialization failure or a deadlock: at most three times. A connection that died: once, and after COMMIT
+    was sent only when the request is `repeatable`, that is, reads only or carries an Idempotency-Key.
+
+    Raises:
+        Problem: the database's refusal by its name; anything unknown passes through.
+    """
+    end = time.monotonic() + DEADLINE
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return work()
+        except (psycopg.Error, InDoubt, OnceMore) as exc:
+            enough = tries_left and end - time.monotonic() >= _RETRY_NEEDS
+            if not (enough and _worth_retrying(exc, repeatable, last=tries_left < _TRIES - 1)):
+                raise _named(exc) from exc
+            time.sleep(random.uniform(0.005, 0.03))
+    raise AssertionError("unreachable")
+
+
+def _worth_retrying(exc: Exception, repeatable: bool, *, last: bool) -> bool:
+    match exc:
+        case OnceMore() | pg.SerializationFailure() | pg.DeadlockDetected():
+            return True
+        case InDoubt():
+            return repeatable and not last
+        case _:
+            return _connection_lost(exc) and not last
+
+
+def _connection_lost(exc: Exception) -> bool:
+    return isinstance(exc, pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow) or (
+        isinstance(exc, psycopg.OperationalError) and exc.sqlstate is None
+    )
+
+
+def _named(exc: Exception) -> Exception:
+    """The database's refusal as a problem the caller can act on; what has no name is a defect and stays as it is."""
+    match exc:
+        case InDoubt() | OnceMore():
+            return DatabaseAway()
+        case pg.UniqueViolation() | pg.ExclusionViolation():
+            return AlreadyExists()
+        case psycopg.Error() if _passing(exc.sqlstate):
+            return DatabaseAway()
+        case psycopg.InterfaceError():
+            return DatabaseAway()
+        case _:
+            return exc
+
+
+def _passing(sqlstate: str | None) -> bool:
+    return sqlstate is None or sqlstate[:2] in {"08", "40", "53", "57", "58"} or sqlstate in {
+        "25006", "25P03", "55P03", "XX000",
+    }  # fmt: skip
+
+
+def answers() -> bool:
+    """Whether the database answers now."""
+    try:
+        with reading() as conn:
+            return bool(value(conn, "SELECT true"))
+    except (Problem, psycopg.Error):
+        return False

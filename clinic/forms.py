@@ -1,0 +1,82 @@
+"""What forms send: read by the shapes of the JSON contract, and done once however often a button is pressed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+import marshmallow as ma
+from flask import request
+
+from clinic import command, fields, http, idempotency
+from clinic.command import Change
+from clinic.errors import Fault, InvalidInput
+
+
+def loaded(shape: fields.Shape, raw: dict[str, Any]) -> dict[str, Any]:
+    """What a form sent, read by the same shape as the body of a JSON request.
+
+    Raises:
+        InvalidInput: names every wrong place.
+    """
+    try:
+        return cast(dict[str, Any], shape.load(raw))
+    except ma.ValidationError as wrong:
+        faults = fields.faults_in(wrong.messages) + shape.beyond(raw)
+        raise InvalidInput(sorted(faults, key=lambda fault: fault.pointer)) from wrong
+
+
+def by_field(faults: Sequence[Fault], said: Mapping[str, tuple[str, str]] | None = None) -> dict[str, list[str]]:
+    """What is wrong with each field, in the reader's language; a field is named as its pointer: lines-0-quantity.
+
+    `said` has texts, (ru, en), for codes whose own text speaks to programs.
+    """
+    lang = http.lang()
+    found: dict[str, list[str]] = {}
+    for fault in faults:
+        ru, en = (said or {}).get(fault.code) or (fault.message("ru"), fault.message("en"))
+        found.setdefault(fault.pointer.strip("/").replace("/", "-"), []).append(ru if lang == "ru" else en)
+    return found
+
+
+def plain_number(typed: str) -> str:
+    """A number as people type it, «67 200,50», as JSON writes it; whatever is no number stays as it is."""
+    return re.sub(r"[ \u00a0\u202f\u2009]", "", typed).replace(",", ".")
+
+
+def new_key() -> str:
+    """For a hidden field: the same form sent twice does its work once."""
+    return secrets.token_urlsafe(24)
+
+
+def known_key(sent: str | None) -> str:
+    """The form's key, or a new one when the form has none that could be ours."""
+    return sent if sent and re.fullmatch(r"[A-Za-z0-9_-]{16,64}", sent) else new_key()
+
+
+@contextmanager
+def change() -> Iterator[Change]:
+    """The transaction of a form that may be sent twice without harm."""
+    with command.change(http.actor(), request_id=http.request_id()) as made:
+        yield made
+
+
+def once(key: str, wanted: Any, work: Callable[[Change], UUID]) -> UUID:
+    """Make a document by `work`, once for each key of a form; the second click gets the first one's document.
+
+    Raises:
+        IdempotencyKeyReused: the key made a document of other content.
+    """
+    mark = idempotency.fingerprint(request.method, request.path, wanted)
+    claim = idempotency.Claim(http.actor().id, f"form:{key}", mark)
+    try:
+        with command.change(http.actor(), claim=claim, request_id=http.request_id()) as made:
+            document = work(made)
+            made.give(201, {"id": str(document)})
+    except idempotency.Replay as again:
+        return UUID(again.answer.body["id"])
+    return document

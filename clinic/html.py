@@ -1,0 +1,268 @@
+"""The HTML edge: who may see a page, forms that only our own pages can send, languages, what templates are given.
+
+What `http` is to JSON this is to pages. Nothing needs JavaScript; the views stand in `pages` of each package.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from urllib.parse import urlencode, urlsplit
+
+from flask import Flask, Response, current_app, g, redirect, request, url_for
+from jinja2 import StrictUndefined
+from markupsafe import Markup, escape
+from werkzeug.wrappers import Response as AnyResponse
+
+from clinic import dates, http, money, staff
+from clinic.auth import Actor
+from clinic.errors import Refused, Unauthorized
+from clinic.settings import Settings
+
+View = TypeVar("View", bound=Callable[..., Any])
+_READING = ("GET", "HEAD")
+_LANGUAGE_KEPT = 365 * 24 * 3600
+_LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+
+
+class SignInNeeded(Unauthorized):
+    """You are signed out.
+
+    Nothing was changed. Sign in, go back to the form and send it again."""
+
+    ru = "Вы не вошли в систему\n\nНичего не изменено. Войдите, вернитесь к форме и отправьте её снова."
+
+
+class ForeignForm(Refused):
+    """This form does not come from a page of ours, or it is from before you signed in.
+
+    Nothing was changed. Open the page again and send the form once more."""
+
+    ru = (
+        "Эта форма не с нашей страницы или открыта до вашего входа\n\n"
+        "Ничего не изменено. Откройте страницу снова и отправьте форму ещё раз."
+    )
+
+
+@dataclass(frozen=True)
+class Door:
+    """A place the start page and the menu lead to; `needs` are the scopes without which it stays closed."""
+
+    path: str
+    name: tuple[str, str]
+    about: tuple[str, str]
+    needs: tuple[str, ...]
+
+    def is_open_to(self, actor: Actor | None) -> bool:
+        return not self.needs or (actor is not None and all(actor.may(scope) for scope in self.needs))
+
+
+doors: list[Door] = []
+"""In the order of the menu; packages above add theirs by `door`."""
+
+
+def door(path: str, name: tuple[str, str], about: tuple[str, str], *needs: str) -> None:
+    """Put a page into the menu; texts are (ru, en)."""
+    doors.append(Door(path, name, about, needs))
+
+
+def page(*, may: str) -> Callable[[View], View]:
+    """A page for signed-in people who have the scope `may`, or for everybody with `http.PUBLIC`.
+
+    Strangers who ask to read are sent to sign in. What changes anything comes from a form of ours.
+    """
+
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            changes = request.method not in _READING
+            if changes:
+                _must_come_from_here()
+            known = _recognise() if may != http.PUBLIC or not (changes or http.for_programs()) else None
+            if may != http.PUBLIC:
+                if known is None and changes:
+                    raise SignInNeeded()
+                if known is None:
+                    return redirect(sign_in_address(), 303)
+                known.must(may)
+                if changes:
+                    must_be_of_this_session()
+            return view(*args, **kwargs)
+
+        wrapper.scope = may  # type: ignore[attr-defined]
+        return cast(View, wrapper)
+
+    return decorate
+
+
+def sign_in_address() -> str:
+    """Where to sign in and come back to the page asked for."""
+    wanted = request.full_path.rstrip("?")
+    return f"{url_for('pages.sign_in')}?{urlencode({'next': wanted})}" if wanted != "/" else url_for("pages.sign_in")
+
+
+def local(path: str | None) -> str:
+    """`path` if it leads to a page of ours, else the start page: nobody is sent away through us."""
+    return path if path and _LOCAL.fullmatch(path) else "/"
+
+
+def _recognise() -> Actor | None:
+    """Who looks at this page, if it is somebody signed in; also for `http.actor` and the templates."""
+    if (token := session()) is None:
+        return None
+    try:
+        g.actor = staff.signed_in(token)
+    except Unauthorized:
+        return None
+    return http.actor()
+
+
+def _must_come_from_here() -> None:
+    # Browsers send Origin with every form; what sends none is no browser and has no cookie to misuse.
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc not in _our_hosts():
+        raise ForeignForm()
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise ForeignForm()
+
+
+def _our_hosts() -> set[str]:
+    # A proxy may not pass on the Host people see, so the public address counts too.
+    return {request.host, urlsplit(_settings().public_url or "").netloc} - {""}
+
+
+def must_be_of_this_session() -> None:
+    """Raises:
+    ForeignForm: the form was not given to this session.
+    """
+    sent = request.form.get("form_token", "")
+    if not hmac.compare_digest(sent.encode(), form_token().encode()):
+        raise ForeignForm()
+
+
+def session() -> str | None:
+    """The token of this visitor's session cookie."""
+    return request.cookies.get(_session_cookie()) or None
+
+
+def form_token() -> str:
+    """What our forms carry in this session; empty for strangers."""
+    token = session()
+    return staff.form_token(token) if token else ""
+
+
+def remember(response: AnyResponse, token: str) -> None:
+    """Give the visitor the session cookie; it ends with the browser, or when the session does."""
+    response.set_cookie(_session_cookie(), token, path="/", secure=_secure(), httponly=True, samesite="Lax")
+
+
+def forget(response: AnyResponse) -> None:
+    """Take the session cookie away."""
+    response.delete_cookie(_session_cookie(), path="/", secure=_secure(), httponly=True, samesite="Lax")
+
+
+def _session_cookie() -> str:
+    # The prefix is refused by browsers without Secure, and Secure is refused without https.
+    return "__Host-session" if _secure() else "session"
+
+
+def _secure() -> bool:
+    return (_settings().public_url or "").startswith("https://")
+
+
+def _settings() -> Settings:
+    return cast(Settings, current_app.config["CLINIC"])
+
+
+def set_up(app: Flask) -> None:
+    """What every template is given, and the headers of pages and static files."""
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters.update(
+        ticked=_ticked,
+        rubles=lambda amount: money.display(Decimal(amount)),
+        whole_rubles=whole_rubles,
+        amount=amount,
+        quantity=lambda quantity: str(quantity).replace(".", ","),
+        day=lambda day: dates.short(_date(day), http.lang()),
+        long_day=lambda day: dates.long(_date(day), http.lang()),
+    )
+    app.context_processor(_given_to_templates)
+    app.after_request(_headers)
+
+
+def whole_rubles(amount: Decimal | str) -> str:
+    """«67 200 ₽»: kopecks only where there are some."""
+    return money.display(Decimal(amount)).replace(",00", "")
+
+
+def amount(sum_: Decimal | str) -> str:
+    """«67 200,00», for columns whose heading names the currency."""
+    return money.display(Decimal(sum_)).removesuffix(f"{money.NBSP}₽")
+
+
+def _ticked(text: str) -> Markup:
+    """Text whose `names for programs` are shown as such."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _date(day: date | str) -> date:
+    return date.fromisoformat(day) if isinstance(day, str) else day
+
+
+def _given_to_templates() -> dict[str, Any]:
+    lang = http.lang()
+    actor = g.get("actor")
+    return {
+        "lang": lang,
+        "t": lambda ru, en: ru if lang == "ru" else en,
+        "actor": actor,
+        "form_token": form_token(),
+        "doors": [each for each in doors if each.is_open_to(actor)],
+        "here": request.path,
+        "other_language": _same_page_in("en" if lang == "ru" else "ru"),
+        "static_url": static_url,
+    }
+
+
+def _same_page_in(lang: str) -> str:
+    asked = request.args.to_dict() | {"lang": lang}
+    return f"{request.path}?{urlencode(asked)}"
+
+
+def static_url(name: str) -> str:
+    """The address of a static file, with its content's hash: a new version is a new address."""
+    return url_for("static", filename=name, v=_fingerprint(Path(current_app.static_folder or "") / name))
+
+
+@functools.cache
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _headers(response: Response) -> Response:
+    if request.endpoint == "static":
+        if response.status_code in (200, 304) and "v" in request.args:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    elif not http.for_programs():
+        response.headers["Content-Language"] = http.lang()
+        _remember_language(response)
+    if _secure():
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+    return response
+
+
+def _remember_language(response: Response) -> None:
+    asked = request.args.get("lang")
+    if asked in http.LANGUAGES and asked != request.cookies.get("lang"):
+        response.set_cookie(
+            "lang", asked, max_age=_LANGUAGE_KEPT, path="/", secure=_secure(), httponly=True, samesite="Lax"
+        )

@@ -1,0 +1,582 @@
+"""The JSON edge: contracts of routes, strict reading, problem details, headers.
+
+flask-smorest reads and documents; what it does otherwise than our contract is put right here (unknown query
+parameters, one body parser, RFC 9457 problems, no default answer).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import secrets
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, NoReturn, TypeVar, cast
+from uuid import UUID
+
+import flask_smorest
+import marshmallow as ma
+import orjson
+from flask import Flask, Response, current_app, g, request
+from flask.json.provider import JSONProvider
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import HTTPException
+
+from clinic import api_keys, command, cursors, db, errors, fields, idempotency
+from clinic.auth import Actor
+from clinic.command import Change
+from clinic.errors import Fault, InvalidInput, Problem
+
+View = TypeVar("View", bound=Callable[..., Any])
+PUBLIC = "public"
+"""The scope of a route that strangers may call."""
+LANGUAGES = ("ru", "en")
+LARGEST_BODY = 256 * 1024
+_DEEPEST = 32
+_JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_KEY = re.compile(r"[\x21-\x7e]{8,255}")
+_log = logging.getLogger("clinic.http")
+
+
+def dumped(body: Any) -> bytes:
+    """`body` as JSON. A Decimal is refused: money is turned into text where its shape is known."""
+    return orjson.dumps(body, option=_JSON)
+
+
+class _Json(JSONProvider):
+    def dumps(self, obj: Any, **_: Any) -> str:
+        return dumped(obj).decode()
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        return read_json(s if isinstance(s, bytes) else s.encode())
+
+
+def read_json(raw: bytes) -> Any:
+    """One JSON text, read strictly: orjson would keep the last of two equal members without a word.
+
+    Raises:
+        UnreadableJson: not UTF-8, not JSON, NaN or Infinity, a number of more than 30 digits, nested too deep.
+        DuplicateMember: an object has a member twice.
+    """
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_members_once,
+            parse_constant=_no_constant,
+            parse_int=_number,
+            parse_float=_number,
+        )
+    except (ValueError, RecursionError) as exc:
+        raise errors.UnreadableJson() from exc
+
+
+def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise errors.DuplicateMember()
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _number(text: str) -> int | float | Decimal:
+    if len(text) > 30:
+        raise ValueError("a number of too many digits")
+    if text.lstrip("-").isdigit():
+        return int(text)
+    # A whole number written 5.0 stays whole; every other one is a float and no field takes it.
+    exact = Decimal(text)
+    return exact if abs(exact) < 10**18 and exact % 1 == 0 else float(exact)
+
+
+def _nesting(value: Any, depth: int = 0) -> int:
+    if depth > _DEEPEST or not isinstance(value, dict | list):
+        return depth
+    inner = value.values() if isinstance(value, dict) else value
+    return max((_nesting(each, depth + 1) for each in inner), default=depth)
+
+
+class _Parser(FlaskParser):
+    """Reads bodies strictly, refuses unknown query parameters, and turns faults into one `invalid_input`."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
+        "query": None,
+    }
+
+    def load_json(self, req: Any, schema: Any) -> Any:
+        return body()
+
+    def handle_error(self, error: ma.ValidationError, req: Any, schema: ma.Schema, **_: Any) -> NoReturn:
+        faults: list[Fault] = []
+        for location, messages in cast(dict[str, Any], error.messages).items():
+            faults += fields.faults_in(messages, "" if location == "json" else "?")
+        # «?/limit» is no pointer; a query parameter is named as it stands in the address.
+        faults = [Fault(each.pointer.replace("?/", "?", 1), each.code, each.values) for each in faults]
+        if isinstance(schema, fields.Shape) and "json" in error.messages:
+            faults += schema.beyond(body())
+        raise InvalidInput(sorted(faults, key=lambda fault: fault.pointer))
+
+
+def body() -> Any:
+    """The JSON body of this request; an empty one is an empty object.
+
+    Raises:
+        UnsupportedMediaType: there is a body of another type.
+        TooLarge, UnreadableJson, DuplicateMember: see `read_json`.
+    """
+    raw = request.get_data(cache=True)
+    if not raw:
+        return {}
+    if request.mimetype != "application/json":
+        raise errors.UnsupportedMediaType()
+    found = read_json(raw)
+    if _nesting(found) > _DEEPEST:
+        raise errors.UnreadableJson()
+    return found
+
+
+class Query(fields.Shape):
+    """What every address takes: the language of messages and names."""
+
+    lang = fields.Choice("ru", "en", metadata={"description": "language; before Accept-Language"})
+
+
+class FaultOut(ma.Schema):
+    """One wrong place."""
+
+    pointer = ma.fields.String(required=True, metadata={"example": "/lines/2/doctor_rank"})
+    code = ma.fields.String(required=True, metadata={"example": "unknown_rank"})
+    message = ma.fields.String(required=True)
+
+
+class ProblemOut(ma.Schema):
+    """RFC 9457 problem details. `code` is stable; further members depend on it."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    type = ma.fields.String(required=True)
+    title = ma.fields.String(required=True)
+    status = ma.fields.Integer(required=True)
+    code = ma.fields.String(required=True)
+    detail = ma.fields.String(required=True)
+    request_id = ma.fields.String(required=True)
+    errors = ma.fields.List(ma.fields.Nested(FaultOut))
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
+    """A blueprint whose routes state their contract in one decorator."""
+
+    ARGUMENTS_PARSER = _Parser()
+
+    def get(self, rule: str) -> Callable[[View], View]:
+        return cast(Callable[[View], View], self.route(rule, methods=["GET"]))
+
+    def post(self, rule: str) -> Callable[[View], View]:
+        return cast(Callable[[View], View], self.route(rule, methods=["POST"]))
+
+    def put(self, rule: str) -> Callable[[View], View]:
+        return cast(Callable[[View], View], self.route(rule, methods=["PUT"]))
+
+    def patch(self, rule: str) -> Callable[[View], View]:
+        return cast(Callable[[View], View], self.route(rule, methods=["PATCH"]))
+
+    def contract(
+        self,
+        *,
+        may: str,
+        gives: dict[int, Any],
+        takes: type[fields.Shape] | None = None,
+        query: type[Query] = Query,
+        refuses: Sequence[type[Problem]] = (),
+        key: str | None = None,
+        match: bool = False,
+        example: Any = None,
+        answers: Any = None,
+    ) -> Callable[[View], View]:
+        """Who may call, what comes in, what goes out and what is refused; also what the description says.
+
+        Args:
+            may: the scope needed, or `PUBLIC`.
+            gives: status -> schema of the answer.
+            takes: schema of the JSON body; the view gets it as its first argument.
+            query: schema of the query; a view of one that has filters gets it as its next argument.
+            refuses: problems beyond those that follow from the rest of the contract.
+            key: `required` or `optional` where the call takes an Idempotency-Key.
+            match: the change needs If-Match.
+            example, answers: examples of the body and of the first answer.
+        """
+
+        def decorate(view: View) -> View:
+            wrapped: Callable[..., Any] = _without_query(view) if query is Query else view
+            for number, (status, schema) in enumerate(gives.items()):
+                shown = {"example": answers} if answers is not None and number == 0 else {}
+                wrapped = self.response(status, schema, **shown)(wrapped)
+            wrapped = self.arguments(query, location="query")(wrapped)
+            if takes is not None:
+                wrapped = self.arguments(takes, example=example)(wrapped)
+            problems = [*refuses, *_implied(may, takes is not None, key, match)]
+            wrapped = self.doc(**_documentation(may, problems, key, match))(wrapped)
+            return cast(View, _guarded(wrapped, may, key))
+
+        return decorate
+
+
+def _without_query(view: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return view(*args[:-1], **kwargs)
+
+    return wrapper
+
+
+def _guarded(view: Callable[..., Any], may: str, key: str | None) -> Callable[..., Any]:
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if may != PUBLIC:
+            g.actor = api_keys.authenticate(request.headers.get("Authorization"))
+            g.actor.must(may)
+        _refuse_repeated_parameters()
+        g.claims = key is not None
+        if key == "required" and "Idempotency-Key" not in request.headers:
+            raise errors.IdempotencyKeyRequired()
+        return view(*args, **kwargs)
+
+    wrapper.scope = may  # type: ignore[attr-defined]
+    return wrapper
+
+
+def _refuse_repeated_parameters() -> None:
+    if request.query_string:
+        twice = [name for name, values in request.args.lists() if len(values) > 1]
+        if twice:
+            raise InvalidInput([Fault(f"?{name}", "repeated_parameter") for name in sorted(twice)])
+
+
+def _implied(may: str, has_body: bool, key: str | None, match: bool) -> Iterator[type[Problem]]:
+    yield InvalidInput
+    yield errors.DatabaseAway
+    if may != PUBLIC:
+        yield errors.Unauthorized
+        yield errors.Forbidden
+    if has_body or key:
+        yield errors.UnreadableJson
+        yield errors.DuplicateMember
+        yield errors.TooLarge
+        yield errors.UnsupportedMediaType
+    if key:
+        yield errors.InProgress
+        yield errors.IdempotencyKeyReused
+    if key == "required":
+        yield errors.IdempotencyKeyRequired
+    if match:
+        yield errors.PreconditionRequired
+        yield errors.PreconditionFailed
+
+
+def _documentation(may: str, problems: Sequence[type[Problem]], key: str | None, match: bool) -> dict[str, Any]:
+    headers = []
+    if key:
+        headers.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": key == "required",
+                "description": "8 to 255 characters: new for a new intention, the same for a repeat",
+                "schema": {"type": "string", "minLength": 8, "maxLength": 255, "pattern": "^[\\x21-\\x7e]{8,255}$"},
+                "example": "5f0c2c1e-issue",
+            }
+        )
+    if match:
+        headers.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": True,
+                "description": "the ETag that was read",
+                "schema": {"type": "string"},
+            }
+        )
+    return {
+        "security": [] if may == PUBLIC else [{"key": []}],
+        **({} if may == PUBLIC else {"x-scope": may}),
+        **({"parameters": headers} if headers else {}),
+        "responses": _problem_answers(problems),
+    }
+
+
+def _problem_answers(problems: Sequence[type[Problem]]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    for status in sorted({each.status for each in problems}):
+        named = {each.code(): each for each in problems if each.status == status}
+        answers[str(status)] = {
+            "description": "; ".join(f"`{code}`: {each.words('en')[0]}" for code, each in named.items()),
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {code: {"value": _problem_example(each)} for code, each in named.items()},
+                }
+            },
+        }
+    return answers
+
+
+def _problem_example(problem: type[Problem]) -> dict[str, Any]:
+    title, explanation = problem.words("en")
+    shown: dict[str, Any] = {
+        "type": f"/problems/{problem.code()}",
+        "title": title,
+        "status": problem.status,
+        "code": problem.code(),
+        "detail": explanation,
+        "request_id": "0197d1b0c3",
+    }
+    if problem is InvalidInput:
+        fault = Fault("/lines/3/quantity", "not_positive")
+        shown["errors"] = [{"pointer": fault.pointer, "code": fault.code, "message": fault.message("en")}]
+    return shown
+
+
+class Api(flask_smorest.Api):  # type: ignore[misc]
+    """The description of the JSON contract, made from the schemas that validate."""
+
+    def _register_error_handlers(self) -> None:
+        """Ours are registered by `set_up`, for pages too."""
+
+    def _register_responses(self) -> None:
+        """Each route lists its own refusals; there is no default one."""
+
+
+def describe(app: Flask) -> Api:
+    """The OpenAPI 3.1 description of `app`, filled as blueprints are registered with it."""
+    api = Api()
+    for field in (fields.Text, fields.Form, fields.Day, fields.Choice, fields.Quantity):
+        api.register_field(field, "string", None)
+    api.register_field(fields.Whole, "integer", None)
+    api.register_field(fields.Flag, "boolean", None)
+    api.init_app(app)
+    app.extensions["clinic-api"] = api
+    api.spec.components.schema("Problem", schema=ProblemOut)
+    api.spec.components.security_scheme("key", {"type": "http", "scheme": "bearer", "bearerFormat": "cb_…"})
+    return api
+
+
+class App(Flask):
+    """Flask whose views run again, whole, when the database allows it."""
+
+    json_provider_class = _Json
+
+    def dispatch_request(self) -> Any:
+        repeatable = request.method in {"GET", "HEAD"} or "Idempotency-Key" in request.headers
+        return db.retrying(super().dispatch_request, repeatable=repeatable)
+
+
+def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
+    """Request ids, security headers, and every failure as a problem: JSON under /v1 and /health, else a page."""
+
+    def failed(problem: Problem) -> Response:
+        answer = problem_response(problem) if for_programs() else show_page(problem, lang())
+        answer.status_code = problem.status
+        answer.headers.update(problem.headers)
+        return answer
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+    @app.after_request
+    def headers(response: Response) -> Response:
+        response.headers["X-Request-Id"] = request_id()
+        for name, text in SECURITY_HEADERS:
+            response.headers.setdefault(name, text)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    @app.errorhandler(Problem)
+    def named(problem: Problem) -> Response:
+        return failed(problem)
+
+    @app.errorhandler(idempotency.Replay)
+    def replayed(replay: idempotency.Replay) -> Response:
+        response = shown(replay.answer)
+        response.headers["Idempotency-Replayed"] = "true"
+        return response
+
+    @app.errorhandler(HTTPException)
+    def refused(error: HTTPException) -> Response | HTTPException:
+        if error.code is None or error.code < 400:
+            return error
+        problem = _BY_STATUS.get(error.code, errors.InternalError if error.code >= 500 else errors.UnreadableJson)()
+        answer = failed(problem)
+        for name, text in error.get_headers():
+            if name.lower() in {"allow", "retry-after"}:
+                answer.headers[name] = text
+        return answer
+
+    @app.errorhandler(Exception)
+    def broken(error: Exception) -> Response:
+        # Neither the exception's text nor the request: both may hold a person's name.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("%s in request %s\n%s", type(error).__name__, request_id(), where)
+        return failed(errors.InternalError())
+
+
+SECURITY_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    (
+        "Content-Security-Policy",
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+)
+_BY_STATUS: dict[int, type[Problem]] = {
+    400: errors.UnreadableJson,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    406: errors.NotAcceptable,
+    413: errors.TooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+def problem_response(problem: Problem) -> Response:
+    """The problem as RFC 9457 JSON in the caller's language."""
+    spoken = lang()
+    title, explanation = problem.words(spoken)
+    content: dict[str, Any] = {
+        "type": f"/problems/{problem.code()}",
+        "title": title,
+        "status": problem.status,
+        "code": problem.code(),
+        "detail": problem.detail or explanation,
+        "request_id": request_id(),
+        **problem.members,
+    }
+    if isinstance(problem, InvalidInput):
+        content["errors"] = [
+            {"pointer": each.pointer, "code": each.code, "message": each.message(spoken)} for each in problem.faults
+        ]
+    return Response(dumped(content), mimetype="application/problem+json")
+
+
+def lang() -> str:
+    """The language of this answer: ?lang=, on pages the one chosen there before, else Accept-Language, else ru."""
+    if (asked := request.args.get("lang")) in LANGUAGES:
+        return asked
+    if not for_programs() and (chosen := request.cookies.get("lang")) in LANGUAGES:
+        return chosen
+    return request.accept_languages.best_match(LANGUAGES, "ru")
+
+
+def for_programs() -> bool:
+    """Whether programs, not people, read the answer."""
+    return request.path.startswith(("/v1/", "/health/"))
+
+
+def request_id() -> str:
+    return str(g.get("request_id", ""))
+
+
+def actor() -> Actor:
+    """Who makes this request; a route's contract has seen to it that somebody does."""
+    return cast(Actor, g.actor)
+
+
+@contextmanager
+def change() -> Iterator[Change]:
+    """The transaction of this request's command, under its Idempotency-Key when it has one.
+
+    Raises:
+        Replay: answered before; the same answer goes out again.
+    """
+    with command.change(actor(), claim=_claim(), request_id=request_id()) as made:
+        yield made
+
+
+def _claim() -> idempotency.Claim | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None or not g.get("claims"):
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidInput([Fault("Idempotency-Key", "wrong_idempotency_key")])
+    return idempotency.Claim(actor().id, key, idempotency.fingerprint(request.method, request.path, body()))
+
+
+def shown(answer: idempotency.Answer) -> Response:
+    """A command's answer as a response."""
+    return reply(answer.body, answer.status, answer.headers)
+
+
+def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`content` as JSON."""
+    response = Response(dumped(content), status, mimetype="application/json")
+    if headers:
+        response.headers.update(headers)
+    return response
+
+
+def etag(object_id: UUID, version: int) -> str:
+    """The strong ETag of an object's version."""
+    return f'"{object_id.hex}-{version}"'
+
+
+def must_match(current: str) -> None:
+    """Check If-Match against the ETag that is current, under the row's lock.
+
+    Raises:
+        PreconditionRequired: there is no If-Match.
+        PreconditionFailed: it names another version; the answer tells the current one.
+    """
+    if "If-Match" not in request.headers:
+        raise errors.PreconditionRequired()
+    if not request.if_match.contains_raw(current) and not request.if_match.contains(current.strip('"')):
+        raise errors.PreconditionFailed(current=current)
+
+
+def cursor_for(name: str, filters: dict[str, Any], place: list[str]) -> str:
+    """A cursor of the list `name` under `filters` for this caller."""
+    return cursors.sealed(current_app.config["CLINIC_SECRET"], [name, filters, actor().branch_id], place)
+
+
+def place_of(name: str, filters: dict[str, Any], cursor: str | None) -> list[str] | None:
+    """Where a caller's cursor stands; None at the beginning.
+
+    Raises:
+        BadCursor: it is not a cursor of this list.
+    """
+    if cursor is None:
+        return None
+    return cursors.opened(current_app.config["CLINIC_SECRET"], [name, filters, actor().branch_id], cursor)
+
+
+class Page(Query):
+    """A piece of a list."""
+
+    limit = fields.Whole(1, 200, query=True, load_default=50)
+    cursor = fields.Form(
+        r"[A-Za-z0-9_-]{1,500}", load_default=None, metadata={"description": "next_cursor of the page before"}
+    )
+
+
+def page_of(
+    name: str, wanted: dict[str, Any], rows: list[Any], place: Callable[[Any], list[str]]
+) -> tuple[list[Any], str | None]:
+    """The rows of one page and the cursor of the next, from `limit` + 1 rows."""
+    if len(rows) <= wanted["limit"]:
+        return rows, None
+    kept = rows[: wanted["limit"]]
+    return kept, cursor_for(name, filters_of(wanted), place(kept[-1]))
+
+
+def filters_of(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a cursor is bound to: the filters, not the page."""
+    return {name: value for name, value in wanted.items() if name not in {"limit", "cursor", "lang"}}

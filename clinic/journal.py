@@ -1,0 +1,118 @@
+"""The journal: every change of state, once, in the order of commits. It is the audit trail and the event feed.
+
+The database numbers and chains the rows (`journal_append`); here they are collected and read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from clinic import db, ids
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of state about to be written. `data` holds ids, states and sums; never a name."""
+
+    type: str
+    object_type: str
+    object_id: UUID
+    branch_id: UUID | None
+    data: dict[str, Any]
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the journal as it is read."""
+
+    position: int
+    id: UUID
+    type: str
+    version: int
+    at: datetime
+    actor: str
+    object_type: str
+    object_id: UUID
+    data: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "position": self.position,
+            "id": self.id,
+            "type": self.type,
+            "version": self.version,
+            "at": self.at,
+            "actor": self.actor,
+            "object": {"type": self.object_type, "id": self.object_id},
+            "data": self.data,
+        }
+
+
+def packed(events: list[Event]) -> str:
+    """The events as the one argument that `journal_append` takes."""
+    return orjson.dumps(
+        [
+            {
+                "id": ids.new(),
+                "type": each.type,
+                "version": each.version,
+                "branch_id": each.branch_id,
+                "object_type": each.object_type,
+                "object_id": each.object_id,
+                "data": each.data,
+            }
+            for each in events
+        ]
+    ).decode()
+
+
+def after(conn: db.Connection, position: int, limit: int, branch_id: UUID | None) -> list[Entry]:
+    """The next entries behind `position`; with a branch, only its own and those of no branch."""
+    return db.many(
+        conn,
+        Entry,
+        """
+        SELECT position, id, type, version, at, actor, object_type, object_id, data
+          FROM journal
+         WHERE position > %(position)s::bigint
+           AND (%(branch)s::uuid IS NULL OR branch_id IS NULL OR branch_id = %(branch)s::uuid)
+         ORDER BY position
+         LIMIT %(limit)s::int
+        """,
+        {"position": position, "limit": limit, "branch": branch_id},
+    )
+
+
+def first_break(conn: db.Connection) -> int | None:
+    """The first position whose hash or number does not follow from the one before; None when the chain is whole."""
+    broken = db.value(
+        conn,
+        """
+        SELECT min(position) FROM (
+          SELECT position,
+                 position = 1 + lag(position, 1, 0::bigint) OVER chain AS dense,
+                 sha256 = journal_digest(
+                   lag(sha256, 1, sha256('clinic billing journal'::bytea)) OVER chain, journal) AS chained
+            FROM journal
+          WINDOW chain AS (ORDER BY position)) AS link
+         WHERE NOT (dense AND chained)
+        """,
+    )
+    if broken is None:
+        broken = db.value(
+            conn,
+            """
+            SELECT last.position FROM journal_head AS head
+              LEFT JOIN LATERAL (SELECT position, sha256 FROM journal ORDER BY position DESC LIMIT 1) AS tail ON true
+              CROSS JOIN LATERAL (SELECT coalesce(tail.position, 0) + 1 AS position) AS last
+             WHERE head.position <> coalesce(tail.position, 0)
+                OR (tail.position IS NOT NULL AND head.sha256 <> tail.sha256)
+            """,
+        )
+    return int(broken) if broken is not None else None

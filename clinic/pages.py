@@ -1,0 +1,187 @@
+"""Pages that belong to no package above: the start, signing in, what refusals mean, the JSON contract's description."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, cast
+
+from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from clinic import errors, html, http, staff
+from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
+
+bp = Blueprint("pages", __name__)
+bp.record_once(lambda state: html.set_up(cast(Flask, state.app)))
+html.door(
+    "/docs",
+    ("JSON API", "JSON API"),
+    ("Описание интерфейса для других систем клиники", "The interface for the clinic's other systems, described"),
+)
+
+_LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_LONGEST_PASSWORD = 1024
+# Swagger UI writes style attributes and shows its arrows from data: addresses; only this page is given both.
+_DOCS_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_log = logging.getLogger("clinic.pages")
+
+
+@functools.cache
+def passing_secret() -> str:
+    """A secret for this process only, where the settings name none: what it signs is void after a restart."""
+    return secrets.token_hex(32)
+
+
+def problem_page(problem: Problem, lang: str) -> Response:
+    """A refusal as a page for people."""
+    title, explanation = problem.words(lang)
+    faults = problem.faults if isinstance(problem, InvalidInput) else []
+    shown = render_template(
+        "problem.html",
+        problem=problem,
+        title=title,
+        explanation=explanation,
+        messages=[each.message(lang) for each in faults],
+        request_id=http.request_id(),
+        sign_in=html.sign_in_address() if request.method == "GET" else "/sign-in",
+    )
+    return Response(shown, problem.status)
+
+
+@bp.get("/")
+@html.page(may=http.PUBLIC)
+def start() -> str:
+    return render_template("start.html")
+
+
+@bp.get("/sign-in")
+@html.page(may=http.PUBLIC)
+def sign_in() -> str:
+    return render_template("sign_in.html", next=html.local(request.args.get("next")), refusal=None, login="")
+
+
+@bp.post("/sign-in")
+@html.page(may=http.PUBLIC)
+def enter() -> AnyResponse:
+    login = request.form.get("login", "").strip().lower()
+    try:
+        token = _token_for(login, request.form.get("password", ""))
+    except (staff.WrongPassword, TooManyRequests) as refusal:
+        # Without the login: a password typed into the wrong field must not end up in a log.
+        _log.warning("sign-in refused: %s, request %s", refusal.code(), http.request_id())
+        return _sign_in_again(login, refusal)
+    if old := html.session():
+        staff.sign_out(old)
+    response = redirect(html.local(request.form.get("next")), 303)
+    html.remember(response, token)
+    return response
+
+
+def _token_for(login: str, password: str) -> str:
+    if not _LOGIN.fullmatch(login) or not 0 < len(password) <= _LONGEST_PASSWORD:
+        raise staff.WrongPassword()
+    return staff.sign_in(login, password, request.remote_addr or "")
+
+
+def _sign_in_again(login: str, refusal: Problem) -> Response:
+    shown = render_template(
+        "sign_in.html",
+        next=html.local(request.form.get("next")),
+        refusal=refusal.words(http.lang()),
+        login=login[:64],
+    )
+    response = Response(shown, refusal.status)
+    if "Retry-After" in refusal.headers:
+        response.headers["Retry-After"] = refusal.headers["Retry-After"]
+    return response
+
+
+@bp.post("/sign-out")
+@html.page(may=http.PUBLIC)
+def leave() -> AnyResponse:
+    if token := html.session():
+        html.must_be_of_this_session()
+        staff.sign_out(token)
+    response = redirect("/", 303)
+    html.forget(response)
+    return response
+
+
+@bp.get("/problems")
+@html.page(may=http.PUBLIC)
+def problems() -> str:
+    by_status = sorted(Problem.every().items(), key=lambda item: (item[1].status, item[0]))
+    faults = {code: _readable(texts) for code, texts in sorted(errors.FAULTS.items())}
+    return render_template("problems.html", problems=by_status, faults=faults)
+
+
+@bp.get("/problems/<code>")
+@html.page(may=http.PUBLIC)
+def problem(code: str) -> str:
+    named = Problem.every().get(code)
+    texts = errors.FAULTS.get(code)
+    if named is None and texts is None:
+        raise NotFound()
+    return render_template("problem_code.html", code=code, named=named, fault=texts and _readable(texts))
+
+
+def _readable(texts: tuple[str, str]) -> tuple[str, str]:
+    """A fault's texts in general: what only a certain request fills in is left open."""
+    ru, en = (re.sub(r"\{\w+\}", "…", text) for text in texts)
+    return ru, en
+
+
+@bp.get("/docs")
+@html.page(may=http.PUBLIC)
+def docs() -> Response:
+    response = Response(render_template("docs.html", operations=_description().operations))
+    response.headers["Content-Security-Policy"] = _DOCS_POLICY
+    return response
+
+
+@bp.get("/v1/openapi.json")
+@html.page(may=http.PUBLIC)
+def openapi() -> AnyResponse:
+    made = _description()
+    response = Response(made.content, mimetype="application/json")
+    response.set_etag(made.etag)
+    response.headers["Cache-Control"] = "no-cache"
+    return response.make_conditional(request)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The OpenAPI description as it goes out, and its operations for readers without scripts."""
+
+    content: bytes
+    etag: str
+    operations: list[tuple[str, str, str]]
+
+
+def _description() -> _Description:
+    """Made once per application: the contract does not change while it runs."""
+    app: Flask = current_app
+    if "clinic-description" not in app.extensions:
+        spec = app.extensions["clinic-api"].spec.to_dict()
+        content = http.dumped(spec)
+        etag = hashlib.sha256(content).hexdigest()[:32]
+        app.extensions["clinic-description"] = _Description(content, etag, _operations(spec))
+    made: _Description = app.extensions["clinic-description"]
+    return made
+
+
+def _operations(spec: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (method.upper(), path, str(operation.get("summary", "")))
+        for path, operations in sorted(spec["paths"].items())
+        for method, operation in operations.items()
+        if method in {"get", "post", "put", "patch", "delete"}
+    ]

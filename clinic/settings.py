@@ -1,0 +1,152 @@
+"""Every setting of the service in one frozen object, read from the environment once, at start.
+
+A wrong value stops the start and is named; all wrong values are named together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+class WrongSettings(Exception):
+    """One or more settings cannot be used; the message names each of them on a line of its own."""
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser()
+
+
+def _flag(raw: str) -> bool:
+    if raw.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if raw.lower() in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("say 1 or 0")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(raw: str) -> int:
+        if not raw.isascii() or not raw.isdigit() or not low <= int(raw) <= high:
+            raise ValueError(f"a whole number from {low} to {high} is needed")
+        return int(raw)
+
+    return read
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(raw: str) -> str:
+        if raw not in allowed:
+            raise ValueError(f"one of {', '.join(allowed)} is needed")
+        return raw
+
+    return read
+
+
+def _zone(raw: str) -> str:
+    try:
+        ZoneInfo(raw)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError("no such time zone; an IANA name such as Europe/Moscow is needed") from exc
+    return raw
+
+
+def _database(raw: str) -> str:
+    if not raw.startswith(("postgresql://", "postgres://")):
+        raise ValueError("a postgresql:// URL is needed")
+    return raw
+
+
+def _public_url(raw: str) -> str:
+    if not raw.startswith(("http://", "https://")) or raw.endswith("/"):
+        raise ValueError("an http:// or https:// URL without a slash at its end is needed")
+    return raw
+
+
+def _secret(raw: str) -> str:
+    if len(raw) < 32:
+        raise ValueError("at least 32 characters are needed")
+    return raw
+
+
+def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str) -> Any:
+    return field(default=default, metadata={"name": name, "read": read, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the service listens, where its data lies, and the clinic's own rules. Units stand in the meanings."""
+
+    env: str = _setting(
+        "CLINIC_ENV", "development", _choice("development", "production"),
+        "`production` loads no sample data and issues no invoice without the branch's requisites",
+    )  # fmt: skip
+    host: str = _setting("CLINIC_HOST", "127.0.0.1", _text, "address the server listens on")
+    port: int = _setting("CLINIC_PORT", 8000, _whole(1, 65535), "port the server listens on")
+    data: Path | None = _setting(
+        "CLINIC_DATA", None, _path, "folder of the embedded database; by default `var` beside the program"
+    )
+    database_url: str | None = _setting(
+        "DATABASE_URL", None, _database, "PostgreSQL 15 or newer to use in place of the embedded one"
+    )
+    database_owner_url: str | None = _setting(
+        "DATABASE_OWNER_URL", None, _database, "the same database as the owner who migrates; by default DATABASE_URL"
+    )
+    timezone: str = _setting("CLINIC_TIMEZONE", "Europe/Moscow", _zone, "time zone of business dates")
+    quote_days: int = _setting(
+        "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for, the last one included"
+    )
+    public_url: str | None = _setting(
+        "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"
+    )
+    secret_key: str | None = _setting(
+        "CLINIC_SECRET_KEY", None, _secret,
+        "secret that signs list cursors; by default made at the first start and kept in the data folder",
+    )  # fmt: skip
+    workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
+    threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
+    pin_workers: bool = _setting(
+        "CLINIC_PIN_WORKERS", False, _flag, "keep each server process on a processor core of its own (Linux)"
+    )
+    pg_bindir: Path | None = _setting(
+        "PG_BINDIR", None, _path, "folder of PostgreSQL programs to use for the embedded database"
+    )
+
+    @property
+    def production(self) -> bool:
+        return self.env == "production"
+
+
+def from_environment(env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        WrongSettings: names every setting that cannot be read and says what it needs.
+    """
+    env = os.environ if env is None else env
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for each in fields(Settings):
+        name = each.metadata["name"]
+        if not (raw := env.get(name, "").strip()):
+            continue
+        try:
+            values[each.name] = each.metadata["read"](raw)
+        except ValueError as exc:
+            wrong.append(f"{name}: {exc}")
+    wrong += [f"{name}: no such setting" for name in env if name.startswith("CLINIC_") and name not in _names()]
+    if wrong:
+        raise WrongSettings("\n".join(wrong))
+    return Settings(**values)
+
+
+def _names() -> frozenset[str]:
+    return frozenset(each.metadata["name"] for each in fields(Settings))

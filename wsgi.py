@@ -1,0 +1,90 @@
+"""Where the packages are put together: the application gunicorn serves, and the command line.
+
+This is the only file that knows all packages. Imports stand in the functions that need them: the supervisor of
+`serve` starts within a moment, and loads neither Flask nor the catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clinic.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from clinic.http import App
+
+ROUTES = ("clinic.routes", "catalog.routes", "billing.routes")
+PAGES = ("clinic.pages", "catalog.pages", "billing.pages")
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """The whole service. Opens no connection: each server process opens its pool after the fork."""
+    from catalog import feed
+    from clinic import clock, http, pages
+
+    settings = settings or from_environment()
+    clock.use_zone(settings.timezone)
+    app = http.App("clinic")
+    app.config.update(
+        API_TITLE="Clinic Billing",
+        API_VERSION="1",
+        OPENAPI_VERSION="3.1.0",
+        MAX_CONTENT_LENGTH=http.LARGEST_BODY,
+        CLINIC=settings,
+        CLINIC_SECRET=settings.secret_key or pages.passing_secret(),
+    )
+    app.url_map.strict_slashes = False
+    http.set_up(app, pages.problem_page)
+    api = http.describe(app)
+    for module in ROUTES:
+        api.register_blueprint(import_module(module).bp)
+    for module in PAGES:
+        app.register_blueprint(import_module(module).bp)
+    app.wsgi_app = feed.Front(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def prepare(settings: Settings, owner_url: str, say: Callable[[str], None], *, sample: bool) -> list[str]:
+    """What `serve` does once the schema is up to date."""
+    from clinic import first_start
+
+    def load_sample(change: Any) -> bool:
+        from catalog import sample
+
+        return sample.load(change)
+
+    return first_start.prepare(settings, owner_url, say, sample=sample, load_sample=load_sample)
+
+
+def gather_commands() -> None:
+    """Put the packages' commands on the command line."""
+    from billing import commands as of_billing
+    from catalog import commands as of_catalog
+    from clinic import commands as of_clinic
+    from clinic.cli import cli
+
+    for command in (
+        of_clinic.keys,
+        of_clinic.people,
+        of_clinic.branch_commands,
+        of_catalog.prices,
+        of_billing.numbers,
+    ):
+        cli.add_command(command)
+
+
+def __getattr__(name: str) -> Any:
+    # gunicorn asks for `wsgi:app`; tests import create_app and touch no environment.
+    if name == "app":
+        return create_app()
+    raise AttributeError(name)
+
+
+if __name__ == "__main__":
+    from clinic import cli
+
+    cli.on_start.append(prepare)
+    cli.cli.gather = gather_commands  # type: ignore[attr-defined]
+    cli.cli()
