@@ -89,7 +89,7 @@ class Desk:
         rows = [Row.read(form, place) for place in range(MOST) if f"lines-{place}-article" in form]
         desk = cls(
             forms.known_key(form.get("key")),
-            "".join(character for character in form.get("q", "") if character.isprintable()).strip()[:100],
+            forms.search_words(form.get("q")),
             tuple(rows),
             form.get("kind", "firm"),
             form.get("valid_until", "").strip(),

@@ -96,7 +96,7 @@ QUOTE: dict[str, Any] = {
     "kind": "firm",
     "branch": "main",
     "date": "2026-11-23",
-    "valid_until": "2026-12-22",
+    "valid_until": "2026-12-23",
     "currency": "RUB",
     "price_list": "base",
     "patient": {"id": "P-000017", "name": None},

@@ -197,10 +197,9 @@ def locked(conn: db.Connection, actor: Actor, invoice_id: UUID) -> Invoice:
     Raises:
         NotFound: as `get`.
     """
-    return _seen(
-        actor,
-        db.find(conn, Invoice, _SELECT + "WHERE invoice.id = %(id)s FOR UPDATE OF invoice", {"id": invoice_id}),
-    )
+    # A statement of its own: one that waits for the lock would look for the parties that were there before it waited.
+    conn.execute("SELECT FROM invoice WHERE id = %(id)s FOR UPDATE", {"id": invoice_id})
+    return get(conn, actor, invoice_id)
 
 
 def _seen(actor: Actor, invoice: Invoice | None) -> Invoice:

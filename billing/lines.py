@@ -473,20 +473,24 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
             [_wanted(line, today) for line in readable.values()],
         )
     return [
-        Fault(f"/lines/{place}/{answer.member}", answer.code, answer.values)
-        for place, answer in zip(readable, answers, strict=True)
-        if isinstance(answer, Unpriced)
+        replace(fault, pointer=f"/lines/{place}/{fault.pointer}")
+        for (place, line), answer in zip(readable.items(), answers, strict=True)
+        # Of a line that is wrong in itself only the service and the rank can be judged.
+        if isinstance(answer, Unpriced) or "quantity" in line
+        for fault in _faults_of(line, answer)
     ]
 
 
 def _readable(raw: Any) -> dict[str, Any] | None:
+    """The line, or of one that is wrong its article, rank and day, or nothing."""
     try:
         loaded: dict[str, Any] = LineIn().load(raw)
         return loaded
     except ma.ValidationError as wrong:
         valid = wrong.valid_data if isinstance(wrong.valid_data, dict) else {}
-        wrong_members = wrong.messages_dict
-        return valid if "article" in valid and "doctor_rank" not in wrong_members else None
+        if "article" not in valid or {"doctor_rank", "service_date"} & wrong.messages_dict.keys():
+            return None
+        return {name: valid.get(name) for name in ("article", "doctor_rank", "service_date")}
 
 
 def _wanted(line: dict[str, Any], today: date) -> prices.Wanted:

@@ -80,14 +80,18 @@ def open_series(conn: db.Connection, branch: Branch, kind: str, year: int) -> No
 
 
 def refusal(conn: db.Connection, branch_id: UUID, kind: str, day: date, *, day_given: bool) -> Exception | None:
-    """Why a series gave no number for `day`; None when it does not exist yet.
+    """Why a series gave no number for `day`; None when it did not exist, though another may just have opened it.
 
     A day the caller gave is refused; a day that was ours has passed while we waited, and the command runs once more.
     """
     last_on = db.value(
         conn,
-        "SELECT last_on FROM number_series WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s",
-        {"branch": branch_id, "kind": kind, "year": day.year},
+        """
+        SELECT last_on FROM number_series
+         WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s
+           AND (last_on > %(day)s::date OR NOT open)
+        """,
+        {"branch": branch_id, "kind": kind, "year": day.year, "day": day},
     )
     if last_on is None:
         return None

@@ -23,12 +23,17 @@ from clinic.settings import Settings
 bp = Blueprint("billing_pages", __name__, template_folder="templates")
 bp.record_once(lambda state: cast(Flask, state.app).jinja_env.globals.update(words=words))
 html.door(
+    2,
     "/desk",
     ("Стойка", "Desk"),
-    ("Сметы и счета: подобрать услуги, назвать сумму, напечатать", "Quotes and invoices: find services, see the sum, print"),
+    (
+        "Сметы и счета: подобрать услуги, назвать сумму, напечатать",
+        "Quotes and invoices: find services, see the sum, print",
+    ),
     "quotes:write",
-)  # fmt: skip
+)
 html.door(
+    3,
     "/accounting",
     ("Бухгалтерия", "Accounting"),
     ("Счета за период, итоги, выгрузка в CSV", "Invoices of a period, totals, export to CSV"),
@@ -77,7 +82,7 @@ def _desk_page(
     with db.reading() as conn:
         found = desks.found(conn, desk.q)
         choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
-        recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None, today)[:10] if not desk.rows else []
+        recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
         branch = branches.chosen(conn, actor, None)
     shown = render_template(
         "desk.html",
@@ -90,6 +95,7 @@ def _desk_page(
         shown_code=quote_codes.shown,
         sample=branch.requisites is None,
         sent_before=sent_before,
+        valid_days=_settings().quote_days,
     )
     return Response(shown, status)
 
@@ -101,7 +107,7 @@ def find_quote() -> AnyResponse:
     if code is None:
         raise NotFound()
     with db.reading() as conn:
-        found = quotes.page(conn, http.actor(), {"code": code, "limit": 1}, None, clock.today())
+        found = quotes.page(conn, http.actor(), {"code": code, "limit": 1}, None)
     if not found:
         raise NotFound()
     return redirect(f"/desk/quotes/{found[0].id}", 303)

@@ -205,7 +205,7 @@ def work_out(conn: db.Connection, actor: Actor, today: Date, valid_days: int, wa
         InvalidInput: names every wrong place.
     """
     branch = branches.chosen(conn, actor, wanted["branch"])
-    valid_until = wanted["valid_until"] or today + timedelta(days=valid_days - 1)
+    valid_until = wanted["valid_until"] or today + timedelta(days=valid_days)
     lines, faults = priced(conn, actor, today, wanted["price_list"], wanted)
     if valid_until < today:
         faults.append(Fault("/valid_until", "before_date"))
@@ -347,15 +347,9 @@ def locked(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
     Raises:
         NotFound: as `get`.
     """
-    return _seen(
-        actor,
-        db.find(
-            conn,
-            Quote,
-            _SELECT + "WHERE quote.id = %(id)s FOR UPDATE OF quote, revision",
-            {"id": quote_id},
-        ),
-    )
+    # A statement of its own: one that waits for the lock would see the lines as they were before it waited.
+    conn.execute("SELECT FROM quote WHERE id = %(id)s FOR UPDATE", {"id": quote_id})
+    return get(conn, actor, quote_id)
 
 
 def _seen(actor: Actor, quote: Quote | None) -> Quote:

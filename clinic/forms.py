@@ -43,6 +43,11 @@ def by_field(faults: Sequence[Fault], said: Mapping[str, tuple[str, str]] | None
     return found
 
 
+def search_words(typed: str | None) -> str:
+    """What somebody typed into a search box, without what no keyboard types."""
+    return "".join(character for character in typed or "" if character.isprintable()).strip()[:100]
+
+
 def plain_number(typed: str) -> str:
     """A number as people type it, «67 200,50», as JSON writes it; whatever is no number stays as it is."""
     return re.sub(r"[ \u00a0\u202f\u2009]", "", typed).replace(",", ".")

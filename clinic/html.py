@@ -56,6 +56,7 @@ class ForeignForm(Refused):
 class Door:
     """A place the start page and the menu lead to; `needs` are the scopes without which it stays closed."""
 
+    place: int
     path: str
     name: tuple[str, str]
     about: tuple[str, str]
@@ -66,12 +67,13 @@ class Door:
 
 
 doors: list[Door] = []
-"""In the order of the menu; packages above add theirs by `door`."""
+"""What the menu offers; packages above add theirs by `door`."""
 
 
-def door(path: str, name: tuple[str, str], about: tuple[str, str], *needs: str) -> None:
-    """Put a page into the menu; texts are (ru, en)."""
-    doors.append(Door(path, name, about, needs))
+def door(place: int, path: str, name: tuple[str, str], about: tuple[str, str], *needs: str) -> None:
+    """Put a page into the menu, at its place there; texts are (ru, en)."""
+    doors.append(Door(place, path, name, about, needs))
+    doors.sort(key=lambda each: each.place)
 
 
 def page(*, may: str) -> Callable[[View], View]:
@@ -191,6 +193,7 @@ def set_up(app: Flask) -> None:
         rubles=lambda amount: money.display(Decimal(amount)),
         whole_rubles=whole_rubles,
         amount=amount,
+        decimal=Decimal,
         quantity=lambda quantity: str(quantity).replace(".", ","),
         day=lambda day: dates.short(_date(day), http.lang()),
         long_day=lambda day: dates.long(_date(day), http.lang()),

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, cast
 
+import orjson
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -19,6 +20,7 @@ from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
 bp = Blueprint("pages", __name__)
 bp.record_once(lambda state: html.set_up(cast(Flask, state.app)))
 html.door(
+    9,
     "/docs",
     ("JSON API", "JSON API"),
     ("Описание интерфейса для других систем клиники", "The interface for the clinic's other systems, described"),
@@ -171,7 +173,8 @@ def _description() -> _Description:
     app: Flask = current_app
     if "clinic-description" not in app.extensions:
         spec = app.extensions["clinic-api"].spec.to_dict()
-        content = http.dumped(spec)
+        # Defaults of money and quantities are Decimals here and text in JSON.
+        content = orjson.dumps(spec, default=str)
         etag = hashlib.sha256(content).hexdigest()[:32]
         app.extensions["clinic-description"] = _Description(content, etag, _operations(spec))
     made: _Description = app.extensions["clinic-description"]

@@ -80,12 +80,15 @@ CREATE TABLE medical_service (
 );
 CREATE INDEX medical_service_search ON medical_service USING gin (search gin_trgm_ops);
 -- Services that words with typing errors may mean, best first; the longest word comes first, for the index.
+-- The inner limit bounds the work when half the catalog resembles the words.
 CREATE FUNCTION services_resembling(words text[]) RETURNS SETOF uuid LANGUAGE sql STABLE
-SET search_path = public, pg_temp SET pg_trgm.word_similarity_threshold = 0.45 AS $$
-  SELECT id FROM medical_service
-   WHERE words[1] <% search AND (SELECT bool_and(word <% search) FROM unnest(words) AS word)
+SET search_path = public, pg_temp SET pg_trgm.word_similarity_threshold = 0.4 AS $$
+  SELECT id FROM (
+    SELECT id, article, search FROM medical_service
+     WHERE words[1] <% search AND (SELECT bool_and(word <% search) FROM unnest(words) AS word)
+     LIMIT 400) AS resembling
    ORDER BY word_similarity(array_to_string(words, ' '), search) DESC, article
-   LIMIT 200
+   LIMIT 100
 $$;
 CREATE INDEX medical_service_category ON medical_service (category, article);
 GRANT SELECT, INSERT ON medical_service TO clinic_app;

@@ -374,6 +374,8 @@ CREATE TRIGGER quote_frozen BEFORE UPDATE ON quote FOR EACH STATEMENT EXECUTE FU
 
 GRANT SELECT, INSERT ON quote, quote_revision, quote_line, invoice, invoice_line, credit_note, number_series
   TO clinic_app;
+-- FOR UPDATE asks for a right to update; the update itself is refused by quote_frozen.
+GRANT UPDATE (code) ON quote TO clinic_app;
 GRANT UPDATE (status, approval, row_version, updated_at) ON quote_revision TO clinic_app;
 GRANT UPDATE (invoiced_quantity) ON quote_line TO clinic_app;
 GRANT UPDATE (next_no, last_on) ON number_series TO clinic_app;

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 from werkzeug.test import TestResponse
 
+from catalog import price_orders, publishing
 from catalog import sample as catalog_sample
 from clinic import api_keys, branches, clock
 from clinic.auth import COMMAND_LINE
@@ -41,6 +43,14 @@ def sample() -> None:
     """The clinic's real price list as order No. 1 of today."""
     with change(COMMAND_LINE) as made:
         assert catalog_sample.load(made)
+
+
+def price(article: str, amount: str, since: date, rank: str | None = None) -> None:
+    """A published order that makes the service cost `amount` rubles from that day on."""
+    with change(COMMAND_LINE) as made:
+        wanted = price_orders.Wanted(since, made.today)
+        order = price_orders.create(made, wanted, [price_orders.Line(article, rank, "fixed", Decimal(amount))])
+        publishing.publish(made, order.id)
 
 
 def key(*scopes: str, branch: str | None = None, **more: Any) -> str:

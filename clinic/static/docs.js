@@ -6,7 +6,7 @@ window.addEventListener("DOMContentLoaded", () => {
     url: place.dataset.description,
     domNode: place,
     deepLinking: true,
-    docExpansion: "none",
+    docExpansion: "list",
     // Its default asks a validator on the internet.
     validatorUrl: null,
     persistAuthorization: false,

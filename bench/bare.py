@@ -1,0 +1,32 @@
+"""The ceiling of the price feed: Flask routes that answer bytes they were given, and do nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flask import Flask, Response
+
+FOLDER = "BENCH_BARE_FOLDER"
+"""Environment variable that names the folder with `plain`, `gzip` and `etag`."""
+
+
+def create_app() -> Flask:
+    folder = Path(os.environ[FOLDER])
+    plain, packed = (folder / "plain").read_bytes(), (folder / "gzip").read_bytes()
+    etag = (folder / "etag").read_text()
+    app = Flask("bare")
+
+    @app.get("/plain")
+    def give_plain() -> Response:
+        return Response(plain, mimetype="application/json", headers={"ETag": etag})
+
+    @app.get("/gzip")
+    def give_packed() -> Response:
+        return Response(packed, mimetype="application/json", headers={"ETag": etag, "Content-Encoding": "gzip"})
+
+    @app.get("/unchanged")
+    def give_nothing() -> Response:
+        return Response(status=304, headers={"ETag": etag})
+
+    return app

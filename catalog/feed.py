@@ -1,0 +1,273 @@
+"""The price feed's fast way: ready bytes, answered before Flask.
+
+A process keeps the answers of `GET /v1/prices` and gives them as long as the clinic's day and the catalog's version
+are the same. One request a second asks for the version, while the others get what there is. With the database away
+everything goes on as it was, marked stale. The route alone knows what an answer says; it hands it over by `offer`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import psycopg
+from flask import request
+from werkzeug.datastructures import Accept, LanguageAccept
+from werkzeug.http import parse_accept_header
+
+from clinic import clock, db, http
+from clinic.errors import Problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PATHS = frozenset({"/v1/prices", "/v1/prices/"})
+KEPT = frozenset({"lang", "on", "category"})
+"""Parameters whose answers are kept; searches are too many."""
+ASK_EVERY = 1.0
+"""Seconds between two questions for the catalog's version."""
+FRESH_FOR = 60
+"""Seconds others may keep an answer; less when the clinic's midnight is nearer."""
+_MOST_ENTRIES = 256
+_MOST_BYTES = 64 * 2**20
+_LONGEST_QUERY = 200
+_HANDED = "clinic.price_feed"
+_STALE = ("Warning", '110 - "Response is Stale"')
+_FOR_ALL_SITES = (("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "ETag, X-Request-Id"))
+_PREFLIGHT = (
+    *_FOR_ALL_SITES,
+    ("Access-Control-Allow-Methods", "GET, HEAD"),
+    ("Access-Control-Allow-Headers", "If-None-Match, X-Request-Id"),
+    ("Access-Control-Max-Age", "86400"),
+    ("Allow", "GET, HEAD, OPTIONS"),
+    *http.SECURITY_HEADERS,
+)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def offer(body: bytes, lang: str) -> None:
+    """Hand the finished body of this request's answer to the front."""
+    request.environ[_HANDED] = (body, lang)
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What an answer is good for: one version of the catalog on the clinic's day that ends at `midnight`."""
+
+    version: int
+    midnight: datetime
+    since: datetime = field(compare=False)
+
+
+class _Variant:
+    """An answer in one encoding, with the headers that are always the same."""
+
+    def __init__(self, body: bytes, etag: str, lang: str, encoding: str | None) -> None:
+        self.body = [body]
+        self.etag = etag
+        self.unchanged = [
+            ("ETag", etag),
+            ("Content-Language", lang),
+            ("Vary", "Accept-Language, Accept, Accept-Encoding"),
+            *_FOR_ALL_SITES,
+            *http.SECURITY_HEADERS,
+        ]
+        self.headers = [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            *([("Content-Encoding", encoding)] if encoding else []),
+            *self.unchanged,
+        ]
+
+
+class _Entry:
+    """An answer in both encodings, compressed at once: it is made once and given thousands of times."""
+
+    def __init__(self, body: bytes, lang: str, stamp: _Stamp) -> None:
+        digest = hashlib.sha256(body).hexdigest()[:32]
+        packed = gzip.compress(body, 6, mtime=0)
+        self.stamp = stamp
+        self.plain = _Variant(body, f'"{digest}"', lang, None)
+        # Other bytes, so another strong ETag.
+        self.packed = _Variant(packed, f'"{digest}-gzip"', lang, "gzip")
+        self.size = len(body) + len(packed)
+        self.used = time.monotonic()
+
+
+class Front:
+    """WSGI middleware around the whole application; everything but the price feed goes straight through."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self.app = app
+        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._stamp = _Stamp(-1, _LONG_AGO, _LONG_AGO)
+        self._away = False
+        self._asked_at = float("-inf")
+        self._asking = threading.Lock()
+        self._making = threading.Lock()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in PATHS:
+            method = environ["REQUEST_METHOD"]
+            if method in ("GET", "HEAD"):
+                return self._answer(environ, start_response)
+            if method == "OPTIONS":
+                start_response("204 No Content", [*_PREFLIGHT, ("X-Request-Id", _request_id(environ))])
+                return []
+        return self.app(environ, start_response)
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        now, moment = clock.now(), time.monotonic()
+        if not self._stamp.since <= now < self._stamp.midnight:
+            self._stamp = _Stamp(self._stamp.version, clock.midnight_after(now), now)
+        if moment - self._asked_at >= ASK_EVERY:
+            self._ask(moment)
+        stamp = self._stamp
+        key = (environ.get("QUERY_STRING", ""), _language(environ.get("HTTP_ACCEPT_LANGUAGE", "")))
+        entry = self._entries.get(key)
+        if entry is None or entry.stamp != stamp:
+            return self._make(environ, start_response, key, stamp)
+        entry.used = moment
+        return self._give(environ, start_response, entry, stale=self._away)
+
+    def _ask(self, moment: float) -> None:
+        """Learn the catalog's version. One request at a time does; the others do not wait for it."""
+        if not self._asking.acquire(blocking=False):
+            return
+        try:
+            self._asked_at = moment
+            version = db.retrying(_version, repeatable=True)
+            self._stamp = _Stamp(version, self._stamp.midnight, self._stamp.since)
+            self._away = False
+        except (Problem, psycopg.Error, RuntimeError):
+            self._away = True
+        finally:
+            self._asking.release()
+
+    def _make(
+        self, environ: WSGIEnvironment, start_response: StartResponse, key: tuple[str, str], stamp: _Stamp
+    ) -> Iterable[bytes]:
+        """Have the route make the answer; when it cannot, an old answer is better than none."""
+        if not _may_be_kept(key[0]):
+            return self._through(environ, start_response, key, stamp, keep=False)
+        # One makes it and the others wait a moment; afterwards they find it made.
+        alone = self._making.acquire(timeout=1.0)
+        try:
+            entry = self._entries.get(key)
+            if entry is not None and entry.stamp == stamp:
+                return self._give(environ, start_response, entry, stale=self._away)
+            return self._through(environ, start_response, key, stamp, keep=True)
+        finally:
+            if alone:
+                self._making.release()
+
+    def _through(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        key: tuple[str, str],
+        stamp: _Stamp,
+        *,
+        keep: bool,
+    ) -> Iterable[bytes]:
+        environ["HTTP_X_REQUEST_ID"] = _request_id(environ)
+        said: list[Any] = []
+        content = self.app(environ, _remember(said))
+        if handed := environ.pop(_HANDED, None):
+            _close(content)
+            body, lang = handed
+            entry = _Entry(body, lang, stamp)
+            if keep:
+                self._keep(key, entry)
+            return self._give(environ, start_response, entry, stale=False)
+        status, headers = said
+        if status.startswith("503") and (old := self._entries.get(key)):
+            _close(content)
+            return self._give(environ, start_response, old, stale=True)
+        start_response(status, [*headers, *_FOR_ALL_SITES])
+        return content
+
+    def _keep(self, key: tuple[str, str], entry: _Entry) -> None:
+        entries = {**self._entries, key: entry}
+        size = sum(each.size for each in entries.values())
+        for oldest in sorted(entries, key=lambda each: entries[each].used):
+            if len(entries) <= _MOST_ENTRIES and size <= _MOST_BYTES:
+                break
+            size -= entries.pop(oldest).size
+        # Replaced whole: other threads read it without a lock.
+        self._entries = entries
+
+    def _give(
+        self, environ: WSGIEnvironment, start_response: StartResponse, entry: _Entry, *, stale: bool
+    ) -> Iterable[bytes]:
+        variant = entry.packed if _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")) else entry.plain
+        known = environ.get("HTTP_IF_NONE_MATCH")
+        unchanged = known is not None and _names(known, variant.etag)
+        headers = [
+            *(variant.unchanged if unchanged else variant.headers),
+            ("Cache-Control", self._cache_control()),
+            ("X-Request-Id", _request_id(environ)),
+        ]
+        if stale:
+            headers.append(_STALE)
+        start_response("304 Not Modified" if unchanged else "200 OK", headers)
+        return [] if unchanged or environ["REQUEST_METHOD"] == "HEAD" else variant.body
+
+    def _cache_control(self) -> str:
+        left = int((self._stamp.midnight - clock.now()).total_seconds())
+        return f"public, max-age={max(0, min(FRESH_FOR, left))}, stale-if-error=86400"
+
+
+def _version() -> int:
+    with db.reading() as conn:
+        return int(db.value(conn, "SELECT version FROM catalog_version"))
+
+
+def _may_be_kept(query: str) -> bool:
+    return len(query) <= _LONGEST_QUERY and {name for name, _ in parse_qsl(query, keep_blank_values=True)} <= KEPT
+
+
+@lru_cache(maxsize=512)
+def _language(accepted: str) -> str:
+    return str(parse_accept_header(accepted, LanguageAccept).best_match(http.LANGUAGES, "ru"))
+
+
+@lru_cache(maxsize=512)
+def _takes_gzip(accepted: str) -> bool:
+    return parse_accept_header(accepted, Accept).quality("gzip") > 0
+
+
+def _names(known: str, etag: str) -> bool:
+    """Whether If-None-Match names `etag`, compared weakly."""
+    return (
+        known == etag or known.strip() == "*" or etag in {each.strip().removeprefix("W/") for each in known.split(",")}
+    )
+
+
+def _request_id(environ: WSGIEnvironment) -> str:
+    given = environ.get("HTTP_X_REQUEST_ID")
+    return given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _remember(said: list[Any]) -> StartResponse:
+    def start_response(status: str, headers: list[tuple[str, str]], _exc_info: Any = None, /) -> Any:
+        said[:] = [status, headers]
+        return lambda _: None
+
+    return start_response
+
+
+def _close(content: Any) -> None:
+    if hasattr(content, "close"):
+        content.close()

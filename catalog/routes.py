@@ -1,0 +1,272 @@
+"""JSON of the catalog: the public price feed, services, categories, ranks, price lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response
+
+from catalog import categories, examples, feed, listing, price_lists, ranks, search, services
+from catalog.categories import CategoryIn, CategoryOut, CategoryTaken
+from catalog.price_lists import PriceListOut
+from catalog.ranks import RankOut
+from catalog.services import ArticleTaken, Service, ServiceHasPrices, ServiceIn, ServiceOut, ServicePatch
+from clinic import clock, db, errors, fields, http
+
+bp = http.Blueprint("catalog", __name__, url_prefix="/v1", description="What the clinic sells, and for how much")
+
+_ARTICLE_AT = "/services/<string:article>"
+
+
+class PricesQuery(http.Query):
+    on = fields.Day(load_default=None, metadata={"description": "prices of this day; today unless given"})
+    category = fields.Form(
+        categories.FORM, load_default=None, metadata={"description": "only this category and those inside it"}
+    )
+    q = fields.Text(
+        100, least=0, load_default=None,
+        metadata={"description": "words of names in either language, or of articles; any order, small slips forgiven"},
+    )  # fmt: skip
+    rank = fields.Form(
+        ranks.FORM, load_default=None,
+        metadata={"description": "of prices that depend on the doctor's rank only those of this one"},
+    )  # fmt: skip
+
+
+class FeedPriceOut(ma.Schema):
+    """A price; `valid_until` is exclusive."""
+
+    doctor_rank = ma.fields.String(required=True)
+    rank_name = ma.fields.String(required=True)
+    kind = ma.fields.String(required=True, metadata={"enum": ["fixed", "from", "on_request"]})
+    amount = ma.fields.String(required=True, allow_none=True)
+    valid_from = ma.fields.Date(required=True)
+    valid_until = ma.fields.Date(required=True, allow_none=True)
+    order = ma.fields.String(required=True)
+
+
+class FeedNamedOut(ma.Schema):
+    """A thing by its code, with its name in the language of the answer."""
+
+    code = ma.fields.String(required=True)
+    name = ma.fields.String(required=True)
+
+
+class FeedItemOut(ma.Schema):
+    """A service on offer. `min` and `max` are null when every price is on request."""
+
+    article = ma.fields.String(required=True)
+    name = ma.fields.String(required=True)
+    category = ma.fields.Nested(FeedNamedOut, required=True)
+    nomenclature_codes = ma.fields.List(ma.fields.String(), required=True)
+    unit = ma.fields.String(required=True)
+    note = ma.fields.String(required=True, allow_none=True)
+    min = ma.fields.String(required=True, allow_none=True)
+    max = ma.fields.String(required=True, allow_none=True)
+    prices = ma.fields.List(ma.fields.Nested(FeedPriceOut), required=True)
+
+
+class FeedOrderOut(ma.Schema):
+    """The order that was the last to take effect."""
+
+    number = ma.fields.String(required=True)
+    date = ma.fields.Date(required=True)
+    effective_from = ma.fields.Date(required=True)
+
+
+class FeedOut(ma.Schema):
+    """The price list of a day, in rubles."""
+
+    on = ma.fields.Date(required=True)
+    lang = ma.fields.String(required=True)
+    currency = ma.fields.String(required=True)
+    price_list = ma.fields.Nested(FeedNamedOut, required=True)
+    order = ma.fields.Nested(FeedOrderOut, required=True, allow_none=True)
+    items = ma.fields.List(ma.fields.Nested(FeedItemOut), required=True)
+
+
+class ServicesQuery(http.Page):
+    category = fields.Form(
+        categories.FORM, load_default=None, metadata={"description": "only this category and those inside it"}
+    )
+    q = fields.Text(100, least=0, load_default=None, metadata={"description": "words of names and articles"})
+    active = fields.Flag(query=True, load_default=None)
+
+
+class ServicesOut(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(ServiceOut), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class ServicePriceOut(ma.Schema):
+    """A price of any time; `corrected_by` is the id of the order that corrected it on its first day."""
+
+    price_list = ma.fields.String(required=True)
+    doctor_rank = ma.fields.String(required=True)
+    kind = ma.fields.String(required=True, metadata={"enum": ["fixed", "from", "on_request", "withdrawn"]})
+    amount = ma.fields.String(required=True, allow_none=True)
+    valid_from = ma.fields.Date(required=True)
+    valid_until = ma.fields.Date(required=True, allow_none=True)
+    order = ma.fields.String(required=True)
+    order_date = ma.fields.Date(required=True)
+    order_id = ma.fields.UUID(required=True)
+    corrected_by = ma.fields.UUID(required=True, allow_none=True)
+
+
+class ServicePricesOut(ma.Schema):
+    article = ma.fields.String(required=True)
+    prices = ma.fields.List(ma.fields.Nested(ServicePriceOut), required=True)
+
+
+class CategoriesOut(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(CategoryOut), required=True)
+
+
+class RanksOut(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(RankOut), required=True)
+
+
+class PriceListsOut(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(PriceListOut), required=True)
+
+
+# ---- The public feed ----
+
+
+@bp.get("/prices")
+@bp.contract(may=http.PUBLIC, gives={200: FeedOut, 304: None}, query=PricesQuery, answers=examples.FEED)
+def read_prices(wanted: dict[str, Any]) -> Response:
+    """Public prices of a day
+
+    For anyone and for pages of any site. The answer has a strong ETag and may be kept until it says so; it follows a
+    new order within a second and turns over at the clinic's midnight. Days to come show what is already ordered.
+    While the database is away the last answer is given, with the header `Warning: 110`."""
+    today = clock.today()
+    shown = listing.read(
+        wanted["on"] or today, today, category=wanted["category"], words=wanted["q"], rank=wanted["rank"]
+    )
+    lang = http.lang()
+    body = http.dumped(shown.as_json(lang))
+    feed.offer(body, lang)
+    return Response(body, mimetype="application/json")
+
+
+# ---- Services ----
+
+
+def _etag(service: Service) -> str:
+    return http.etag(service.id, service.row_version)
+
+
+@bp.get("/services")
+@bp.contract(may="catalog:read", gives={200: ServicesOut}, query=ServicesQuery, refuses=(errors.BadCursor,))
+def list_services(wanted: dict[str, Any]) -> Response:
+    """Services, by article"""
+    place = http.place_of("services", http.filters_of(wanted), wanted["cursor"])
+    with db.reading() as conn:
+        rows = services.listed(
+            conn,
+            within=None if wanted["category"] is None else categories.within(conn, wanted["category"]),
+            found=search.understood(conn, wanted["q"]),
+            active=wanted["active"],
+            after=place[0] if place else None,
+            limit=wanted["limit"] + 1,
+        )
+    rows, cursor = http.page_of("services", wanted, rows, lambda service: [service.article])
+    return http.reply({"items": [each.as_json(http.lang()) for each in rows], "next_cursor": cursor})
+
+
+@bp.post("/services")
+@bp.contract(
+    may="catalog:write", takes=ServiceIn, gives={201: ServiceOut}, refuses=(ArticleTaken,), key="optional",
+    example=examples.SERVICE_IN, answers=examples.SERVICE,
+)  # fmt: skip
+def create_service(wanted: dict[str, Any]) -> Response:
+    """Add a service
+
+    It has no price until a price order gives one. The article never changes and is never given to another service."""
+    with http.change() as change:
+        service = services.create(change, wanted)
+        headers = {"ETag": _etag(service), "Location": f"/v1/services/{service.article}"}
+        answer = change.give(201, service.as_json(http.lang()), headers=headers)
+    return http.shown(answer)
+
+
+@bp.get(_ARTICLE_AT)
+@bp.contract(may="catalog:read", gives={200: ServiceOut}, refuses=(errors.NotFound,), answers=examples.SERVICE)
+def read_service(article: str) -> Response:
+    """A service"""
+    with db.reading() as conn:
+        service = services.get(conn, article)
+    return http.reply(service.as_json(http.lang()), headers={"ETag": _etag(service)})
+
+
+@bp.patch(_ARTICLE_AT)
+@bp.contract(
+    may="catalog:write", takes=ServicePatch, gives={200: ServiceOut}, refuses=(errors.NotFound, ServiceHasPrices),
+    match=True, example={"active": False}, answers=examples.SERVICE,
+)  # fmt: skip
+def change_service(wanted: dict[str, Any], article: str) -> Response:
+    """Change a service
+
+    Members left out stay as they are. Quotes and invoices already made keep what they copied."""
+    with http.change() as change:
+        service = services.locked(change.conn, article)
+        http.must_match(_etag(service))
+        service = services.edit(change, service, wanted)
+    return http.reply(service.as_json(http.lang()), headers={"ETag": _etag(service)})
+
+
+@bp.get(f"{_ARTICLE_AT}/prices")
+@bp.contract(may="catalog:read", gives={200: ServicePricesOut}, refuses=(errors.NotFound,))
+def read_service_prices(article: str) -> Response:
+    """All prices of a service: past, present and ordered ahead, of every price list"""
+    with db.reading() as conn:
+        past = listing.history(conn, services.get(conn, article).id)
+    return http.reply({"article": article, "prices": [each.as_json() for each in past]})
+
+
+# ---- What services refer to ----
+
+
+@bp.get("/categories")
+@bp.contract(may="catalog:read", gives={200: CategoriesOut})
+def list_categories() -> Response:
+    """Categories, in the order of the price list"""
+    with db.reading() as conn:
+        return http.reply({"items": [each.as_json() for each in categories.every(conn)]})
+
+
+@bp.post("/categories")
+@bp.contract(
+    may="catalog:write", takes=CategoryIn, gives={201: CategoryOut}, refuses=(CategoryTaken,), key="optional",
+    example=examples.CATEGORY, answers=examples.CATEGORY,
+)  # fmt: skip
+def create_category(wanted: dict[str, Any]) -> Response:
+    """Add a category
+
+    Its Russian name is how files name it."""
+    name = wanted["name"]
+    with http.change() as change:
+        category = categories.create(change, wanted["code"], name["ru"], name["en"], wanted["parent"])
+        answer = change.give(201, category.as_json())
+    return http.shown(answer)
+
+
+@bp.get("/doctor-ranks")
+@bp.contract(may="catalog:read", gives={200: RanksOut})
+def list_ranks() -> Response:
+    """Ranks of doctors that a price may depend on, from the lowest"""
+    with db.reading() as conn:
+        return http.reply({"items": [each.as_json() for each in ranks.every(conn)]})
+
+
+@bp.get("/price-lists")
+@bp.contract(may="catalog:read", gives={200: PriceListsOut})
+def list_price_lists() -> Response:
+    """Price lists
+
+    `fallback` names the list that is asked next for a service without a price."""
+    with db.reading() as conn:
+        return http.reply({"items": [each.as_json() for each in price_lists.every(conn)]})

@@ -1,0 +1,139 @@
+"""Rules about the code base, each with a sentence for a failure."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from clinic import settings
+from clinic.auth import ROLES, SCOPES
+from clinic.errors import FAULTS, Problem
+from wsgi import create_app
+
+ROOT = Path(__file__).parents[1]
+ABOVE = {
+    "clinic": {"catalog", "billing", "wsgi"},
+    "catalog": {"billing", "wsgi"},
+    "billing": {"wsgi"},
+}
+EDGES = {"routes", "pages", "commands"}
+
+
+@pytest.fixture(scope="module")
+def app():
+    return create_app(settings.Settings(secret_key="k" * 32))
+
+
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path):
+    tree = ast.parse(path.read_text())
+    plain = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    froms = {
+        f"{node.module}.{name.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for name in node.names
+    }
+    return plain | froms
+
+
+@pytest.mark.parametrize("package", ABOVE)
+def test_imports_point_down(package):
+    for path in modules(package):
+        tops = {name.split(".")[0] for name in imported(path)}
+        assert not tops & ABOVE[package], f"{path.relative_to(ROOT)} imports from above"
+
+
+@pytest.mark.parametrize("package", ABOVE)
+def test_routes_pages_and_commands_are_called_by_nobody_but_wsgi(package):
+    for path in modules(package):
+        if path.name == "__init__.py":
+            continue
+        edges = {name for name in imported(path) if name.split(".")[0] in ABOVE and set(name.split(".")[1:2]) & EDGES}
+        assert not edges, f"{path.relative_to(ROOT)} imports {sorted(edges)}"
+
+
+def owners():
+    owner = {}
+    for path in sorted((ROOT / "migrations").glob("*.sql")):
+        sql = path.read_text()
+        package = re.match(r"-- (\w+): \S", sql)
+        assert package, f"{path.name} does not begin with «-- package: why»"
+        owner |= dict.fromkeys(re.findall(r"CREATE TABLE (\w+)", sql), package[1])
+    return owner
+
+
+@pytest.mark.parametrize("package", ABOVE)
+def test_each_package_touches_only_its_own_tables(package):
+    owner = owners()
+    # The branch of a document and the names of its parties are read where the document is: both are of the clinic.
+    shared = {"branch", "party"}
+    for path in modules(package):
+        for table in re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+([a-z_]+)", path.read_text()):
+            belongs = owner.get(table, package)
+            assert belongs == package or table in shared, f"{path.name} uses {belongs}'s {table}"
+
+
+def test_migrations_are_numbered_without_gaps():
+    numbers = [int(path.name[:4]) for path in sorted((ROOT / "migrations").glob("*.sql"))]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_template_names_are_unique():
+    names = [path.name for path in ROOT.glob("*/templates/*")]
+    assert len(names) == len(set(names)), "Flask searches all packages' templates as one folder"
+
+
+def test_every_route_says_who_may_call_it(app):
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == "static" or rule.endpoint.endswith(".static"):
+            continue
+        scope = getattr(app.view_functions[rule.endpoint], "scope", None)
+        assert scope in {*SCOPES, "public", "signed_in"}, f"{rule} names no scope"
+
+
+OPEN_TO_STRANGERS = {
+    "/", "/docs", "/health/live", "/health/ready", "/prices", "/problems", "/problems/<code>", "/sign-in",
+    "/v1/openapi.json", "/v1/prices",
+}  # fmt: skip
+
+
+def test_nothing_else_is_open_to_strangers(app):
+    public = {
+        str(rule)
+        for rule in app.url_map.iter_rules()
+        if getattr(app.view_functions[rule.endpoint], "scope", None) == "public"
+    }
+    assert public <= OPEN_TO_STRANGERS | {"/sign-out"}, sorted(public - OPEN_TO_STRANGERS)
+
+
+def test_roles_are_made_of_scopes_that_exist():
+    for role, scopes in ROLES.items():
+        assert scopes <= {*SCOPES, "*"}, f"{role} has unknown scopes"
+
+
+def test_every_setting_is_documented():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    missing = [name for name in settings._names() if f"`{name}`" not in text]
+    assert not missing, f"docs/settings.md does not mention {missing}"
+
+
+def test_every_problem_speaks_both_languages_and_is_in_the_docs(app):
+    text = (ROOT / "docs" / "problems.md").read_text()
+    for code, problem in Problem.every().items():
+        assert all(all(problem.words(lang)) for lang in ("ru", "en")), f"{code} lacks words"
+        assert f"`{code}`" in text, f"docs/problems.md does not mention {code}"
+    for code, words in FAULTS.items():
+        assert all(words), f"{code} lacks words"
+        assert f"`{code}`" in text, f"docs/problems.md does not mention {code}"
+
+
+def test_only_the_clock_asks_the_time():
+    asks = re.compile(r"datetime\.now|date\.today|time\.time\(|(?<!clock\.)\bnow\(\)|CURRENT_(DATE|TIMESTAMP)")
+    for package in ("catalog", "billing"):
+        for path in modules(package):
+            assert not asks.search(path.read_text()), f"{path.relative_to(ROOT)} asks the time itself"

@@ -1,0 +1,283 @@
+"""Broken on purpose: connections cut, processes killed, the database restarted and taken away, all under load.
+
+The oracle is the callers' own ledger: what was acknowledged is there, nothing else is, and the numbers are 1…n.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from clinic import migrate
+from clinic.embedded import Cluster, Urls
+from tests import running
+from tests.conftest import _BINDIR
+from tests.running import CONSULTATION, ISSUED, Answer, Desk, Load, Proxy, Service, soon
+
+pytestmark = pytest.mark.xdist_group("server")
+
+
+@pytest.fixture(scope="module")
+def database(cluster: Cluster) -> Iterator[tuple[Urls, Proxy]]:
+    """A new database, and what stands between it and the server."""
+    with running.new_database(cluster) as urls, running.before_the_database(urls) as proxy:
+        yield running.behind(proxy, urls), proxy
+
+
+@pytest.fixture(scope="module")
+def service(database: tuple[Urls, Proxy]) -> Iterator[Service]:
+    with running.service(database[0]) as service:
+        yield service
+
+
+@pytest.fixture
+def to_database(database: tuple[Urls, Proxy]) -> Proxy:
+    return database[1]
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[Desk]:
+    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
+    desk = service.branch()
+    yield desk
+    desk.check_books()
+
+
+def check_ledger(load: Load, desk: Desk) -> None:
+    """Nothing acknowledged is lost, nothing is there that nobody was told of, and no number is missing."""
+    assert load.acknowledged == desk.invoices()
+    assert list(desk.invoices().values()) == desk.numbers(len(load.acknowledged))
+    assert desk.count("quote") == desk.count("invoice") == len(load.acknowledged)
+
+
+def check_only(desk: Desk, answer: Answer) -> None:
+    """The branch has this one invoice."""
+    assert desk.invoices() == {answer.json["id"]: desk.numbers(1)[0]}
+
+
+# ---- A connection dies ----
+
+
+def test_a_death_before_commit_leaves_nothing_behind(desk):
+    quote = desk.quote()
+    with deaths_before_commit(desk.urls, 2):  # the first try and its silent repeat
+        before = rows(desk.urls)
+        assert str(desk.invoice(quote, key="died-before-commit")) == "503 database_away"
+        assert rows(desk.urls) == before
+        again = desk.invoice(quote, key="died-before-commit")
+    assert (again.status, again.replayed) == (201, False)
+    check_only(desk, again)
+
+
+def test_one_death_before_commit_is_not_noticed(desk):
+    quote = desk.quote()
+    with deaths_before_commit(desk.urls, 1):
+        answer = desk.invoice(quote)
+    assert (answer.status, answer.replayed) == (201, False)
+    check_only(desk, answer)
+
+
+@contextmanager
+def deaths_before_commit(urls: Urls, times: int) -> Iterator[None]:
+    """The database session of whoever makes an invoice ends, with all work done and COMMIT begun."""
+    with psycopg.connect(urls.owner, autocommit=True) as conn:
+        # A sequence counts what is rolled back, too.
+        conn.execute(
+            f"""
+            CREATE SEQUENCE death;
+            CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+            BEGIN
+              IF nextval('death') <= {times} THEN
+                PERFORM pg_terminate_backend(pg_backend_pid());
+                PERFORM pg_sleep(5);
+              END IF;
+              RETURN NULL;
+            END $$;
+            CREATE CONSTRAINT TRIGGER zz_dies AFTER INSERT ON invoice DEFERRABLE INITIALLY DEFERRED
+              FOR EACH ROW EXECUTE FUNCTION die()
+            """.encode()
+        )
+        yield
+        assert conn.execute("SELECT last_value >= %s::bigint FROM death", (times,)).fetchone() == (True,)
+        conn.execute("DROP FUNCTION die CASCADE; DROP SEQUENCE death")
+
+
+def rows(urls: Urls) -> dict[str, int]:
+    """How many rows each table has."""
+    with psycopg.connect(urls.owner) as conn:
+        names = [row[0] for row in conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+        return {name: conn.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()[0][0] for name in names}
+
+
+def test_connections_that_died_idle_are_not_noticed(desk):
+    end_sessions(desk.urls)
+    answers = running.at_once(8, lambda _: desk.invoice(desk.quote()))
+    assert running.seen(answers) == {"201": 8}
+
+
+def end_sessions(urls: Urls) -> None:
+    """The server's database connections are new after this: nothing is prepared in them."""
+    with psycopg.connect(urls.owner) as conn:
+        conn.execute(
+            """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'clinic'
+            """
+        )
+
+
+# ---- An answer is lost ----
+
+
+def test_an_answer_lost_on_its_way_is_given_again(desk):
+    quote = desk.quote()
+    with Proxy(("127.0.0.1", desk.port)) as proxy:
+        proxy.keep_back(b"HTTP/1.1 201")
+        with pytest.raises(ConnectionResetError):
+            desk.at(proxy.port).invoice(quote, key="answer-was-lost")
+        again = desk.at(proxy.port).invoice(quote, key="answer-was-lost")
+    assert (again.status, again.replayed) == (201, True)
+    check_only(desk, again)
+
+
+DONE = b"COMMIT\0Z"
+"""What the database says when it has committed: the command's tag, then that it is ready."""
+
+
+def lose_commit(proxy: Proxy, urls: Urls, *, done: bool, times: int) -> None:
+    """The connection is reset behind COMMIT, or before it reaches the database."""
+    end_sessions(urls)
+    if done:
+        proxy.keep_back(DONE, times=times)
+    else:
+        proxy.swallow(b"COMMIT\0", times=times)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_commit_in_doubt_is_repeated_unseen(desk, to_database, done):
+    quote = desk.quote()
+    lose_commit(to_database, desk.urls, done=done, times=1)
+    answer = desk.invoice(quote)
+    assert to_database.has_cut
+    assert (answer.status, answer.replayed) == (201, done)
+    check_only(desk, answer)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_commit_in_doubt_twice_is_the_callers_to_repeat(desk, to_database, done):
+    quote = desk.quote()
+    lose_commit(to_database, desk.urls, done=done, times=2)
+    assert str(desk.invoice(quote, key="in-doubt-twice")) == "503 database_away"
+    assert to_database.has_cut
+    again = desk.invoice(quote, key="in-doubt-twice")
+    assert (again.status, again.replayed) == (201, done)
+    check_only(desk, again)
+
+
+def test_a_write_without_a_key_is_never_repeated_unseen(desk, to_database):
+    lose_commit(to_database, desk.urls, done=True, times=1)
+    answer = desk.call("POST", "/v1/quotes", {"lines": [CONSULTATION]})
+    assert str(answer) == "503 database_away"
+    assert desk.count("quote") == 1
+
+
+# ---- A process dies ----
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process's children")
+def test_killed_workers_cost_nothing_but_a_repeat(service, desk):
+    with Load(desk, callers=8) as load:
+        for _ in range(7):
+            load.let_pass(5)
+            time.sleep(0.5)
+            assert soon(lambda: bool(service.server.workers()))
+            os.kill(random.choice(service.server.workers()), signal.SIGKILL)
+    assert set(load.seen) <= {"201", "cut", "503 database_away", "409 in_progress"}
+    check_ledger(load, desk)
+
+
+# ---- The database goes and comes ----
+
+
+@pytest.fixture(scope="module")
+def own_cluster(new_folder: Callable[[], Path]) -> Iterator[Cluster]:
+    """A cluster that is as careful as a real one."""
+    with Cluster(new_folder(), bindir=_BINDIR) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def own_service(own_cluster: Cluster) -> Iterator[Service]:
+    urls = Urls(own_cluster.owner_url(), own_cluster.app_url())
+    migrate.run(urls.owner)
+    with running.service(urls) as service:
+        yield service
+
+
+@pytest.fixture
+def own_desk(own_service: Service) -> Iterator[Desk]:
+    desk = own_service.branch()
+    yield desk
+    desk.check_books()
+
+
+def stop(cluster: Cluster, sig: signal.Signals) -> None:
+    assert cluster.process
+    cluster.process.send_signal(sig)
+    cluster.process.wait(30)
+    cluster.stop()
+
+
+@pytest.mark.parametrize("mode", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+def test_a_restarted_database_costs_nothing_but_a_repeat(own_cluster, own_desk, mode):
+    with Load(own_desk, callers=8) as load:
+        load.let_pass(40)
+        stop(own_cluster, mode)
+        own_cluster.start()
+        load.let_pass(40)
+    assert set(load.seen) <= {"201", "503 database_away"}
+    check_ledger(load, own_desk)
+
+
+def test_without_a_database_refusals_are_quick_and_the_prices_stay(own_cluster, own_desk):
+    feed = own_desk.get("/v1/prices")
+    quotes = [own_desk.quote() for _ in range(8)]
+    stop(own_cluster, signal.SIGINT)
+    try:
+        away_since = time.monotonic()
+        # All threads of the server at once meet a database that has just gone.
+        for refused, seconds in running.at_once(8, lambda n: timed(lambda: own_desk.invoice(quotes[n]))):
+            check_refusal(refused, seconds)
+        while time.monotonic() < away_since + 6:
+            check_refusal(*timed(lambda: own_desk.invoice(quotes[0], key="while-it-was-away")))
+            live, seconds = timed(lambda: own_desk.get("/health/live"))
+            assert (live.status, seconds < 1) == (200, True)
+            prices, seconds = timed(lambda: own_desk.get("/v1/prices"))
+            assert (prices.status, prices.raw, seconds < 2.5) == (200, feed.raw, True)
+    finally:
+        own_cluster.start()
+    back_since = time.monotonic()
+    assert soon(lambda: own_desk.invoice(quotes[0], key="while-it-was-away").status == 201, 4)
+    print(f"the first write came {time.monotonic() - back_since:.2f} s after the database")
+    assert list(own_desk.invoices().values()) == own_desk.numbers(1)
+
+
+def check_refusal(answer: Answer, seconds: float) -> None:
+    assert str(answer) == "503 database_away"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 5
+    assert seconds < 2.5
+
+
+def timed(call: Callable[[], Answer]) -> tuple[Answer, float]:
+    began = time.monotonic()
+    return call(), time.monotonic() - began

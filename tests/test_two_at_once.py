@@ -1,0 +1,168 @@
+"""Two at once: real threads, real commits, two server processes. Whatever the order, the books come out right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+
+from clinic.embedded import Cluster
+from tests import given, running
+from tests.running import CONSULTATION, Desk, Service, at_once, made, seen
+
+pytestmark = pytest.mark.xdist_group("server")
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Service]:
+    with running.new_database(cluster) as urls, running.service(urls) as service:
+        yield service
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[Desk]:
+    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
+    desk = service.branch()
+    yield desk
+    desk.check_books()
+
+
+# ---- One quote, many callers ----
+
+
+def test_a_quote_is_invoiced_once_however_many_ask(desk):
+    quote = desk.quote()
+    answers = at_once(20, lambda _: desk.invoice(quote))
+    assert seen(answers) == {"201": 1, "409 quote_already_invoiced": 19}
+    (invoice,) = (each.json for each in answers if each.status == 201)
+    assert {each.json["invoice"] for each in answers if each.status == 409} == {invoice["id"]}
+    assert desk.invoices() == {invoice["id"]: desk.numbers(1)[0]}
+
+
+def test_parts_invoiced_at_once_add_up_to_the_line_to_the_kopeck(desk):
+    # 5300.00 × 3 less 0.10 does not divide by three.
+    quote = desk.quote({**CONSULTATION, "quantity": "3", "discount_amount": "0.10", "discount_reason": "goodwill"})
+    answers = at_once(10, lambda _: desk.invoice(quote, lines=[{"position": 1, "quantity": "1"}]))
+    totals = [Decimal(each.json["totals"]["total"]) for each in answers if each.status == 201]
+    assert sorted(totals) == [Decimal("5299.96"), Decimal("5299.97"), Decimal("5299.97")]
+    assert sum(totals) == Decimal(quote["totals"]["total"]) == Decimal("15899.90")
+    refused = [each for each in answers if each.status != 201]
+    assert len(refused) == 7
+    assert {str(each) for each in refused} <= {"409 quote_already_invoiced", "422 invalid_input"}
+    assert desk.get(f"/v1/quotes/{quote['id']}").json["status"] == "invoiced"
+
+
+def test_a_quote_is_accepted_or_declined_never_both(desk):
+    for _ in range(5):
+        quote = desk.quote()
+        ways = ("accept", "decline")
+        answers = at_once(2, lambda n, quote=quote: desk.post(f"/v1/quotes/{quote['id']}/{ways[n]}", {}))
+        assert seen(answers) == {"200": 1, "409 quote_not_open": 1}
+        (won,) = (each.json["status"] for each in answers if each.status == 200)
+        assert [each.json["state"] for each in answers if each.status == 409] == [won]
+
+
+def test_an_invoice_is_cancelled_once(desk):
+    invoice = made(desk.invoice(desk.quote()))
+    answers = at_once(5, lambda _: desk.post(f"/v1/invoices/{invoice['id']}/cancel", {"reason": "Ошибка"}))
+    assert seen(answers) == {"200": 1, "409 invoice_not_issued": 4}
+    assert desk.count("credit_note") == 1
+
+
+def test_a_draft_is_issued_or_discarded_never_both(desk):
+    for _ in range(5):
+        draft = made(desk.post(f"/v1/quotes/{desk.quote()['id']}/invoice", {"payer": given.PAYER}))
+        ways = ("issue", "discard")
+        answers = at_once(2, lambda n, draft=draft: desk.post(f"/v1/invoices/{draft['id']}/{ways[n]}", {}))
+        assert seen(answers) == {"200": 1, "409 invoice_not_draft": 1}
+
+
+def test_a_draft_may_get_another_payer_while_it_is_issued(desk):
+    for _ in range(5):
+        draft = desk.post("/v1/invoices", {"lines": [CONSULTATION], "payer": given.PAYER})
+        path, etag = f"/v1/invoices/{draft.json['id']}", draft.headers["ETag"]
+        wanted = {"payer": {"kind": "person", "ref": "P-2", "name": "Петров Пётр"}}
+        issued, edited = at_once(
+            2,
+            lambda n, path=path, etag=etag, wanted=wanted: (
+                desk.call("PATCH", path, wanted, {"If-Match": etag}) if n else desk.post(f"{path}/issue", {})
+            ),
+        )
+        assert str(issued) == "200"
+        assert str(edited) in {"200", "409 invoice_not_draft"}
+        payer = "P-2" if edited.status == 200 else "P-1"
+        assert desk.get(path).json["payer"]["ref"] == issued.json["payer"]["ref"] == payer
+
+
+def test_of_two_who_edit_the_same_draft_one_reads_it_again(desk):
+    for _ in range(5):
+        draft = desk.post("/v1/invoices", {"lines": [CONSULTATION], "payer": given.PAYER})
+        path, etag = f"/v1/invoices/{draft.json['id']}", draft.headers["ETag"]
+        answers = at_once(
+            2,
+            lambda n, path=path, etag=etag: desk.call(
+                "PATCH", path, {"payer": {**given.PAYER, "ref": f"P-{n}"}}, {"If-Match": etag}
+            ),
+        )
+        assert seen(answers) == {"200": 1, "412 precondition_failed": 1}
+
+
+# ---- Numbers ----
+
+
+def test_two_hundred_invoices_bear_the_numbers_from_1_to_200(desk):
+    with ThreadPoolExecutor(16) as callers:
+        quotes = list(callers.map(lambda _: desk.quote(), range(200)))
+        answers = list(callers.map(desk.invoice, quotes))
+    assert seen(answers) == {"201": 200}
+    assert list(desk.invoices().values()) == desk.numbers(200)
+    assert desk.dates() == sorted(desk.dates())
+    (series,) = desk.get("/v1/numbering/proof").json["series"]
+    assert (series["first"], series["last"], series["count"], series["whole"]) == (1, 200, 200, True)
+
+
+def test_fifty_drafts_of_two_branches_issued_at_once_bear_fifty_numbers(service):
+    desks = [service.branch(), service.branch()]
+    drafts = [(desk, desk.draft()) for _ in range(25) for desk in desks]
+    answers = at_once(50, lambda n: drafts[n][0].post(f"/v1/invoices/{drafts[n][1]['id']}/issue", {}))
+    assert seen(answers) == {"200": 50}
+    assert len({each.json["number"] for each in answers}) == 50
+    for desk in desks:
+        assert list(desk.invoices().values()) == desk.numbers(25)
+        desk.check_books()
+
+
+def test_a_new_series_opened_by_many_refuses_nobody_who_says_the_day(desk):
+    drafts = [desk.draft() for _ in range(8)]
+    answers = at_once(8, lambda n: desk.post(f"/v1/invoices/{drafts[n]['id']}/issue", {"date": drafts[n]["date"]}))
+    assert seen(answers) == {"200": 8}
+    assert list(desk.invoices().values()) == desk.numbers(8)
+
+
+# ---- One key, many callers ----
+
+
+def test_one_key_makes_one_document_and_one_answer(desk):
+    quote = desk.quote()
+    answers = at_once(8, lambda _: desk.invoice(quote, key="once-and-no-more"))
+    assert seen(answers) == {"201": 8}
+    assert len({(each.raw, each.headers["ETag"], each.headers["Location"]) for each in answers}) == 1
+    assert [each.replayed for each in answers].count(True) == 7
+    assert list(desk.invoices()) == [answers[0].json["id"]]
+
+
+def test_one_key_with_another_body_is_refused(desk):
+    quote = desk.quote()
+    answers = at_once(2, lambda n: desk.invoice(quote, key="two-bodies", comment=f"No. {n}"))
+    assert seen(answers) == {"201": 1, "422 idempotency_key_reused": 1}
+    assert desk.count("invoice") == 1
+
+
+def test_two_programs_may_choose_the_same_key(service):
+    desks = [service.branch(), service.branch()]
+    answers = at_once(2, lambda n: desks[n].post("/v1/quotes", {"lines": [CONSULTATION]}, key="the-same-key"))
+    assert seen(answers) == {"201": 2}
+    assert answers[0].json["id"] != answers[1].json["id"]
+    assert not any(each.replayed for each in answers)
