@@ -86,5 +86,5 @@ if __name__ == "__main__":
     from clinic import cli
 
     cli.on_start.append(prepare)
-    cli.cli.gather = gather_commands  # type: ignore[attr-defined]
+    cli.cli.gather = gather_commands
     cli.cli()

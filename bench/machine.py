@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +85,17 @@ def key() -> str:
 
 
 @contextmanager
-def serving(target: str, urls: Urls, ready: str, *, pinned: bool = False, **env: str) -> Iterator[Address]:
+def serving(
+    target: str, urls: Urls, ready: str, *, pinned: bool = False, env: Mapping[str, str] | None = None
+) -> Iterator[Address]:
     """gunicorn with the service's own settings on `target`, from the first 200 of the path `ready` on."""
     address = "127.0.0.1", _free_port()
-    given = {name: text for name, text in os.environ.items() if not name.startswith("CLINIC_")} | env
+    given = {name: text for name, text in os.environ.items() if not name.startswith("CLINIC_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "-c", "python:clinic.gunicorn_conf", target],
         cwd=CHECKOUT,
         env=given
+        | dict(env or {})
         | {
             "CLINIC_PORT": str(address[1]),
             "CLINIC_WORKERS": str(WORKERS),

@@ -82,7 +82,7 @@ def _value(cursor: Any, value: Any) -> Value:
     return Value(_text(transformer, value), _type_name(cursor, stated) if stated else "")
 
 
-def _text(transformer: Transformer, value: Any) -> str:
+def _text(transformer: Any, value: Any) -> str:
     # The driver writes ids without hyphens, JSON with them: here they must be found wherever they stand.
     if isinstance(value, UUID):
         return str(value)

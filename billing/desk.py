@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from billing import quotes
+from billing import quoting
 from billing.lines import MOST, Line, totals_json
 from catalog import price_lists, prices, ranks, search, services
 from catalog.prices import Priced
@@ -132,30 +132,30 @@ class Estimate:
     faults: list[Fault]
 
 
-def estimate(actor: Actor, today: date, valid_days: int, desk: Desk) -> Estimate:
+def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk) -> Estimate:
     """Price the form as the quote would be priced; a faulty line does not hide the prices of the others."""
     if not desk.rows:
         return Estimate({}, None, [])
     wanted = desk.wanted()
     try:
-        found = _priced(actor, today, valid_days, wanted)
+        found = _priced(actor, at, valid_days, wanted)
         return Estimate(dict(enumerate(found)), totals_json(found), [])
     except InvalidInput as wrong:
         faults = wrong.faults
     sound = [place for place in range(len(desk.rows)) if not _any_in(faults, f"/lines/{place}/")]
     try:
         lines = [wanted["lines"][place] for place in sound]
-        found = _priced(actor, today, valid_days, {"lines": lines}) if lines else []
+        found = _priced(actor, at, valid_days, {"lines": lines}) if lines else []
     except InvalidInput:
         return Estimate({}, None, faults)
     return Estimate(dict(zip(sound, found, strict=True)), None, faults)
 
 
-def _priced(actor: Actor, today: date, valid_days: int, wanted: dict[str, Any]) -> list[Line]:
+def _priced(actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any]) -> Sequence[Line]:
     # Read before a connection is taken: reading asks the catalog about faulty lines on one of its own.
-    read = forms.loaded(quotes.QuoteIn(), wanted)
+    read = forms.loaded(quoting.QuoteIn(), wanted)
     with db.reading() as conn:
-        return quotes.work_out(conn, actor, today, valid_days, read).lines
+        return quoting.work_out(conn, actor, at, valid_days, read)[1]
 
 
 def _any_in(faults: Sequence[Fault], place: str) -> bool:

@@ -19,7 +19,7 @@ import marshmallow as ma
 
 from billing.lines import Line, LineOut, TotalsOut, totals_json
 from billing.payers import PayerOut
-from billing.quotes import PersonOut, discount_json
+from billing.quotes import PersonOut
 from clinic import db, money
 from clinic.auth import Actor
 from clinic.errors import Conflict, NotFound
@@ -295,7 +295,9 @@ def as_json(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, Any]:
         "patient": {"id": invoice.patient_ref, "name": invoice.patient_name} if invoice.patient_ref else None,
         "payer": {**invoice.payer, "ref": invoice.payer_ref, "name": invoice.payer_name},
         "comment": invoice.comment,
-        **discount_json(invoice.discount_percent, invoice.discount_amount, invoice.discount_reason),
+        "discount_percent": money.text_or_none(invoice.discount_percent),
+        "discount_amount": money.text_or_none(invoice.discount_amount),
+        "discount_reason": invoice.discount_reason,
         "lines": [line.as_json() for line in lines],
         "totals": totals_json(lines),
         "paid": money.text(invoice.paid),

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from billing import invoices, lines, payers, quotes, totals
-from billing.invoices import InvoiceLine
-from billing.lines import MOST, DiscountIn, Line, LineIn, Sums, catalog_faults, needs_approval
+from billing import invoices, parts, payers, quotes
+from billing.invoices import Invoice, InvoiceLine
+from billing.lines import MOST, Sums, kept, packed
+from billing.parts import PartIn
 from billing.payers import PayerIn
-from billing.quotes import DiscountAboveLimit, PersonIn, Quote, QuoteLine, QuoteNotOpen
-from clinic import branches, clock, db, errors, fields, ids, money, parties
+from billing.pricing import needs_approval, priced
+from billing.quotes import DiscountAboveLimit
+from billing.quoting import DocumentIn
+from clinic import branches, db, fields, ids, money, parties
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput
 from clinic.money import ZERO
-from clinic.parties import Party
 
-errors.describe(
-    {
-        "unknown_position": ("В смете нет такой строки.", "The quote has no such line."),
-        "repeated_position": ("Строка указана дважды.", "The line is given twice."),
-        "quantity_exceeds_quote": (
-            "Осталось выставить {left}; больше сметы нельзя.",
-            "{left} is left to invoice; more than the quote cannot be.",
-        ),
-    }
-)
+Document = tuple[Invoice, list[InvoiceLine]]
 
 
 class QuoteAlreadyInvoiced(Conflict):
@@ -40,13 +32,6 @@ class QuoteAlreadyInvoiced(Conflict):
     The member `invoice` names the invoice made from it."""
 
     ru = "По этой смете всё уже выставлено\n\nПоле `invoice` называет счёт, сделанный из неё."
-
-
-class PartIn(fields.Shape):
-    """How much of a line of the quote."""
-
-    position = fields.Whole(1, MOST, required=True)
-    quantity = fields.Quantity(load_default=None, allow_none=True)
 
 
 class FromQuoteIn(fields.Shape):
@@ -61,20 +46,11 @@ class FromQuoteIn(fields.Shape):
     comment = fields.Text(1000, load_default=None, allow_none=True)
 
 
-class InvoiceIn(DiscountIn):
+class InvoiceIn(DocumentIn):
     """A direct invoice: lines as a quote's, and a payer."""
 
-    id = fields.Uuid(load_default=None, allow_none=True, metadata={"description": "the invoice's id, if you give it"})
-    lines = fields.Many(fields.Nested(LineIn), least=1, most=MOST, required=True)
     payer = fields.Nested(PayerIn, required=True)
-    patient = fields.Nested(PersonIn, load_default=None, allow_none=True)
     due_date = fields.Day(load_default=None, allow_none=True)
-    price_list = fields.Form(r"[a-z][a-z0-9_-]{0,31}", load_default="base", metadata={"example": "base"})
-    branch = fields.Form(r"[a-z0-9][a-z0-9_-]{0,31}", load_default=None, allow_none=True, metadata={"example": "main"})
-    comment = fields.Text(1000, load_default=None, allow_none=True)
-
-    def beyond(self, raw: Any) -> list[Fault]:
-        return catalog_faults(raw, clock.today())
 
 
 class InvoicePatch(fields.Shape):
@@ -85,8 +61,8 @@ class InvoicePatch(fields.Shape):
     comment = fields.Text(1000, allow_none=True)
 
 
-def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
-    """Make a draft invoice from what is left of a quote, or from the parts named; returns its id.
+def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Document:
+    """Make a draft invoice from what is left of a quote, or from the parts named.
 
     A draft or sent quote that is still valid is accepted by this: the patient stands at the desk. The quote's
     prices are copied, never asked again.
@@ -96,153 +72,151 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
         QuoteAlreadyInvoiced: nothing is left.
         InvalidInput: a part does not exist or exceeds what is left.
     """
-    quote = quotes.locked(change.conn, change.actor, quote_id)
-    if wanted["revision"] not in (None, quote.revision):
-        raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
+    quote = quotes.locked(change.conn, change.actor, quote_id, wanted["revision"])
     if quote.status == "invoiced":
-        raise QuoteAlreadyInvoiced(quote=quote.id, invoice=_latest_invoice(change.conn, quote.id))
-    quote.must_be_live(change.today, "draft", "sent", "accepted")
+        raise QuoteAlreadyInvoiced(quote=quote.id, invoice=_latest(change.conn, quote.id))
+    quote.must_be("draft", "sent", "accepted")
+    quote.must_be_firm_on(change.today)
+    lines = parts.taken(change.conn, quote, wanted["lines"])
     if quote.status != "accepted":
-        quotes.accept(change, quote.id)
-    taken = _parts(change.conn, quote, wanted["lines"])
-    patient = _patient_of(change.conn, quote)
-    payer, frozen = payers.add(change.conn, _payer(wanted["payer"], patient), patient)
-    draft = {
-        "id": ids.new(),
-        "branch": quote.branch_id,
-        "quote": quote.id,
-        "revision": quote.revision,
-        "price_list": quote.price_list,
-        "percent": quote.discount_percent,
-        "amount": quote.discount_amount,
-        "reason": quote.discount_reason,
-        "due_date": wanted["due_date"],
-        "comment": wanted["comment"] or quote.comment,
-    }
-    return _insert(change, draft, taken, payer, frozen, patient)
+        quotes.set_status(change, quote, "accepted")
+    payer, frozen = payers.add(change.conn, wanted["payer"], quote.patient_ref, quote.patient_name)
+    invoice = Invoice(
+        **_blank(change),
+        branch_id=quote.branch_id,
+        branch=quote.branch,
+        quote_id=quote.id,
+        quote_revision=quote.revision,
+        due_date=wanted["due_date"],
+        patient_party=quote.patient_party,
+        patient_ref=quote.patient_ref,
+        patient_name=quote.patient_name,
+        payer_party=payer.id,
+        payer_ref=payer.ref,
+        payer_name=payer.name,
+        payer=frozen,
+        price_list=quote.price_list,
+        comment=wanted["comment"] or quote.comment,
+        discount_percent=quote.discount_percent,
+        discount_amount=quote.discount_amount,
+        discount_reason=quote.discount_reason,
+        total=Sums.of(lines).total,
+    )
+    return _insert(change, invoice, lines)
 
 
-def direct(change: Change, wanted: dict[str, Any]) -> UUID:
-    """Make a draft invoice of wanted services at today's prices; returns its id.
+def direct(change: Change, wanted: dict[str, Any]) -> Document:
+    """Make a draft invoice of wanted services at today's prices.
 
     Raises:
         InvalidInput: names every wrong place.
         DiscountAboveLimit: a discount is above what this caller may give alone.
     """
-    branch = branches.chosen(change.conn, change.actor, wanted["branch"])
-    priced, faults = lines.priced(change.conn, change.actor, change.today, wanted["price_list"], wanted)
-    if wanted["payer"]["is_patient"] and wanted["patient"] is None:
-        faults.append(Fault("/payer/is_patient", "needs_patient"))
+    conn, person = change.conn, wanted["patient"]
+    branch = branches.chosen(conn, change.actor, wanted["branch"])
+    found, faults = priced(conn, change.actor, change.today, wanted["price_list"], wanted)
+    faults += payers.faults(wanted["payer"], has_patient=person is not None)
     if faults := faults + _due_date_faults(wanted["due_date"], change.today):
         raise InvalidInput(faults)
-    if needs_approval(change.conn, change.actor, priced):
+    if needs_approval(conn, change.actor, found):
         raise DiscountAboveLimit()
-    person = wanted["patient"]
-    patient = person and parties.add(change.conn, person["id"], person["name"], person["phone"], person["email"])
-    payer, frozen = payers.add(change.conn, _payer(wanted["payer"], patient), patient)
-    draft = {
-        "id": wanted["id"] or ids.new(),
-        "branch": branch.id,
-        "quote": None,
-        "revision": None,
-        "price_list": wanted["price_list"],
-        "percent": wanted["discount_percent"],
-        "amount": wanted["discount_amount"],
-        "reason": wanted["discount_reason"],
-        "due_date": wanted["due_date"],
-        "comment": wanted["comment"],
+    lines = [InvoiceLine(**kept(line), quote_position=None) for line in found]
+    patient = parties.of_person(conn, person) if person else None
+    of_patient: dict[str, Any] = {
+        "patient_party": patient.id if patient else None,
+        "patient_ref": patient.ref if patient else None,
+        "patient_name": patient.name if patient else None,
     }
-    return _insert(change, draft, [_of_no_quote(line) for line in priced], payer, frozen, patient)
+    payer, frozen = payers.add(conn, wanted["payer"], of_patient["patient_ref"], of_patient["patient_name"])
+    invoice = Invoice(
+        **_blank(change) | {"id": wanted["id"] or ids.new()},
+        branch_id=branch.id,
+        branch=branch.code,
+        quote_id=None,
+        quote_revision=None,
+        due_date=wanted["due_date"],
+        **of_patient,
+        payer_party=payer.id,
+        payer_ref=payer.ref,
+        payer_name=payer.name,
+        payer=frozen,
+        price_list=wanted["price_list"],
+        comment=wanted["comment"],
+        discount_percent=wanted["discount_percent"],
+        discount_amount=wanted["discount_amount"],
+        discount_reason=wanted["discount_reason"],
+        total=Sums.of(lines).total,
+    )
+    return _insert(change, invoice, lines)
 
 
-def edit(change: Change, invoice: invoices.Invoice, wanted: dict[str, Any]) -> None:
-    """Change payer, due date or comment of a draft.
+def edit(change: Change, invoice: Invoice, wanted: dict[str, Any]) -> Invoice:
+    """Change payer, due date or comment of a draft that is locked.
 
     Raises:
         InvoiceNotDraft: it is issued, cancelled or discarded.
         InvalidInput: the due date is before the invoice's, or the payer is a patient the invoice has not.
     """
     invoice.must_be_draft()
-    due_date = wanted.get("due_date", invoice.due_date)
-    if faults := _due_date_faults(due_date, invoice.date):
+    edited = replace(
+        invoice,
+        due_date=wanted.get("due_date", invoice.due_date),
+        comment=wanted.get("comment", invoice.comment),
+        row_version=invoice.row_version + 1,
+        updated_at=change.at,
+    )
+    if faults := _due_date_faults(edited.due_date, invoice.date):
         raise InvalidInput(faults)
-    payer_party, payer_ref, payer = invoice.payer_party, invoice.payer_ref, invoice.payer
     if "payer" in wanted:
-        patient = _known_party(change.conn, invoice.patient_party)
-        party, payer = payers.add(change.conn, _payer(wanted["payer"], patient), patient)
-        payer_party, payer_ref = party.id, party.ref
+        payer, frozen = payers.add(change.conn, wanted["payer"], invoice.patient_ref, invoice.patient_name)
+        edited = replace(edited, payer_party=payer.id, payer_ref=payer.ref, payer_name=payer.name, payer=frozen)
     change.conn.execute(
         """
         UPDATE invoice
-           SET payer_party = %(party)s, payer_ref = %(ref)s, payer = %(payer)s, due_date = %(due)s,
-               comment = %(comment)s, row_version = row_version + 1, updated_at = %(at)s
+           SET payer_party = %(payer_party)s, payer_ref = %(payer_ref)s, payer = %(payer)s, due_date = %(due_date)s,
+               comment = %(comment)s, row_version = %(row_version)s, updated_at = %(updated_at)s
          WHERE id = %(id)s
         """,
-        {
-            "party": payer_party,
-            "ref": payer_ref,
-            "payer": Jsonb(payer),
-            "due": due_date,
-            "comment": wanted.get("comment", invoice.comment),
-            "at": change.at,
-            "id": invoice.id,
-        },
+        vars(edited) | {"payer": Jsonb(edited.payer)},
     )
+    return edited
 
 
-def discard(change: Change, invoice_id: UUID) -> None:
+def discard(change: Change, invoice_id: UUID) -> Document:
     """Put a draft away; what it took of its quote can be invoiced again.
 
     Raises:
         InvoiceNotDraft: it is issued, cancelled or discarded already.
     """
-    quote_id = invoices.get(change.conn, change.actor, invoice_id).quote_id
-    if quote_id is not None:
-        # The quote's lock comes before the invoice's, always.
-        quotes.locked(change.conn, change.actor, quote_id)
-    invoice = invoices.locked(change.conn, change.actor, invoice_id)
+    invoice = locked_with_quote(change, invoice_id)
     invoice.must_be_draft()
     change.conn.execute(
         "UPDATE invoice SET status = 'discarded', row_version = row_version + 1, updated_at = %(at)s WHERE id = %(id)s",
         {"at": change.at, "id": invoice.id},
     )
-    give_back(change.conn, invoice.id)
+    parts.give_back(change.conn, invoice.id)
     change.record("invoice.discarded", invoice.id, invoice.branch_id)
+    discarded = replace(invoice, status="discarded", row_version=invoice.row_version + 1, updated_at=change.at)
+    return discarded, invoices.lines_of(change.conn, [invoice.id])[invoice.id]
 
 
-def give_back(conn: db.Connection, invoice_id: UUID) -> None:
-    """Let the quote's lines be invoiced once more; the quote is locked by the caller."""
-    conn.execute(
-        """
-        UPDATE quote_line SET invoiced_quantity = invoiced_quantity - line.quantity
-          FROM invoice_line AS line JOIN invoice ON invoice.id = line.invoice_id
-         WHERE invoice.id = %(id)s
-           AND quote_line.quote_id = invoice.quote_id AND quote_line.revision = invoice.quote_revision
-           AND quote_line.position = line.quote_position
-        """,
-        {"id": invoice_id},
-    )
+def locked_with_quote(change: Change, invoice_id: UUID) -> Invoice:
+    """The invoice, held, and before it the quote it was made from: always in this order.
 
-
-def _payer(wanted: dict[str, Any], patient: Party | None) -> dict[str, Any]:
-    if wanted["is_patient"] and patient is None:
-        raise InvalidInput([Fault("/payer/is_patient", "needs_patient")])
-    return wanted
+    Raises:
+        NotFound: there is no such invoice here.
+    """
+    quote_id = invoices.get(change.conn, change.actor, invoice_id).quote_id
+    if quote_id is not None:
+        quotes.locked(change.conn, change.actor, quote_id)
+    return invoices.locked(change.conn, change.actor, invoice_id)
 
 
 def _due_date_faults(due_date: date | None, day: date) -> list[Fault]:
     return [Fault("/due_date", "before_date")] if due_date is not None and due_date < day else []
 
 
-def _patient_of(conn: db.Connection, quote: Quote) -> Party | None:
-    return _known_party(conn, quote.patient_party)
-
-
-def _known_party(conn: db.Connection, party_id: UUID | None) -> Party | None:
-    return parties.known(conn, [party_id])[party_id] if party_id else None
-
-
-def _latest_invoice(conn: db.Connection, quote_id: UUID) -> UUID | None:
+def _latest(conn: db.Connection, quote_id: UUID) -> UUID | None:
     found: UUID | None = db.value(
         conn,
         """
@@ -255,96 +229,28 @@ def _latest_invoice(conn: db.Connection, quote_id: UUID) -> UUID | None:
     return found
 
 
-def _of_no_quote(line: Line) -> InvoiceLine:
-    return InvoiceLine(**asdict(line), quote_position=None)
+def _blank(change: Change) -> dict[str, Any]:
+    """What every draft begins with."""
+    return {
+        "id": ids.new(),
+        "status": "draft",
+        "sequence": None,
+        "number": None,
+        "date": change.today,
+        "issued_at": None,
+        "supplier": None,
+        "paid": ZERO,
+        "credited": ZERO,
+        "content_sha256": None,
+        "row_version": 1,
+        "created_at": change.at,
+        "updated_at": change.at,
+    }
 
 
-def _parts(conn: db.Connection, quote: Quote, wanted: list[dict[str, Any]] | None) -> list[InvoiceLine]:
-    quoted = quotes.lines_of(conn, [quote])[quote.id]
-    if wanted is None:
-        asked = {line.position: line.quantity - line.invoiced_quantity for line in quoted}
-    else:
-        asked = _asked(quoted, wanted)
-    taken = _taken_before(conn, quote) if any(line.invoiced_quantity for line in quoted) else {}
-    chosen = [line for line in quoted if asked.get(line.position)]
-    return [
-        _part(position, line, asked[line.position], taken.get(line.position, ()))
-        for position, line in enumerate(chosen, 1)
-    ]
-
-
-def _asked(quoted: Sequence[QuoteLine], wanted: list[dict[str, Any]]) -> dict[int, Decimal]:
-    by_position = {line.position: line for line in quoted}
-    asked: dict[int, Decimal] = {}
-    faults = []
-    for place, each in enumerate(wanted):
-        line = by_position.get(each["position"])
-        if line is None:
-            faults.append(Fault(f"/lines/{place}/position", "unknown_position"))
-            continue
-        left = line.quantity - line.invoiced_quantity
-        quantity = left if each["quantity"] is None else each["quantity"]
-        if line.position in asked:
-            faults.append(Fault(f"/lines/{place}/position", "repeated_position"))
-        if quantity > left or not left:
-            values = (("left", lines.shown_quantity(left)),)
-            faults.append(Fault(f"/lines/{place}/quantity", "quantity_exceeds_quote", values))
-        asked[line.position] = quantity
-    if faults:
-        raise InvalidInput(faults)
-    return asked
-
-
-def _taken_before(conn: db.Connection, quote: Quote) -> dict[int, tuple[Decimal, ...]]:
-    """What the quote's live invoices have taken of each line: gross, discount, document discount."""
-    rows = conn.execute(
-        """
-        SELECT quote_position, sum(gross), sum(line.discount), sum(document_discount)
-          FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
-         WHERE quote_id = %(id)s AND quote_revision = %(revision)s AND status IN ('draft', 'issued')
-         GROUP BY quote_position
-        """,
-        {"id": quote.id, "revision": quote.revision},
-    )
-    return {row[0]: row[1:] for row in rows}
-
-
-def _part(position: int, line: QuoteLine, quantity: Decimal, taken: tuple[Decimal, ...]) -> InvoiceLine:
-    copied = {name: value for name, value in asdict(line).items() if name in _COPIED}
-    part = InvoiceLine(**copied | {"position": position}, quote_position=line.position)
-    if quantity == line.quantity:
-        return part
-    last = quantity == line.quantity - line.invoiced_quantity
-    gross, discount, document_discount = (
-        totals.part(whole, before, quantity, line.quantity, last=last)
-        for whole, before in zip(
-            (line.gross, line.discount, line.document_discount), taken or (ZERO, ZERO, ZERO), strict=True
-        )
-    )
-    cut = replace(
-        part,
-        quantity=quantity,
-        gross=gross,
-        discount=discount,
-        document_discount=document_discount,
-        amount=gross - discount - document_discount,
-    )
-    return replace(cut, vat_amount=totals.Vat.inside(cut.amount, cut.vat_rate).amount)
-
-
-_COPIED = frozenset(Line.__dataclass_fields__)
-
-
-def _insert(
-    change: Change,
-    draft: dict[str, Any],
-    taken: Sequence[InvoiceLine],
-    payer: Party,
-    frozen: dict[str, Any],
-    patient: Party | None,
-) -> UUID:
+def _insert(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) -> Document:
     """One statement: the draft, its lines, and the quantities it takes of its quote."""
-    sums = Sums.of(taken)
+    sums = Sums.of(lines)
     change.conn.execute(
         """
         WITH made AS (
@@ -352,9 +258,10 @@ def _insert(
                  (id, branch_id, status, quote_id, quote_revision, date, due_date, patient_party, patient_ref,
                   payer_party, payer_ref, payer, price_list, comment, discount_percent, discount_amount,
                   discount_reason, subtotal, discount, total, created_at, created_by, updated_at)
-          VALUES (%(id)s, %(branch)s, 'draft', %(quote)s, %(revision)s, %(today)s, %(due_date)s, %(patient)s,
-                  %(patient_ref)s, %(payer)s, %(payer_ref)s, %(frozen)s, %(price_list)s, %(comment)s, %(percent)s,
-                  %(amount)s, %(reason)s, %(subtotal)s, %(discount)s, %(total)s, %(at)s, %(by)s, %(at)s)),
+          VALUES (%(id)s, %(branch_id)s, 'draft', %(quote_id)s, %(quote_revision)s, %(date)s, %(due_date)s,
+                  %(patient_party)s, %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s,
+                  %(comment)s, %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(subtotal)s,
+                  %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
         filled AS (
           SELECT line.*
             FROM jsonb_array_elements(%(lines)s::jsonb) AS given,
@@ -363,27 +270,19 @@ def _insert(
         moved AS (
           UPDATE quote_line SET invoiced_quantity = invoiced_quantity + filled.quantity
             FROM filled
-           WHERE quote_line.quote_id = %(quote)s AND quote_line.revision = %(revision)s
+           WHERE quote_line.quote_id = %(quote_id)s AND quote_line.revision = %(quote_revision)s
              AND quote_line.position = filled.quote_position)
         INSERT INTO invoice_line SELECT filled.* FROM filled
         """,
-        draft
+        vars(invoice)
         | {
-            "today": change.today,
-            "patient": patient and patient.id,
-            "patient_ref": patient and patient.ref,
-            "payer": payer.id,
-            "payer_ref": payer.ref,
-            "frozen": Jsonb(frozen),
+            "payer": Jsonb(invoice.payer),
+            "by": change.actor.label,
             "subtotal": sums.subtotal,
             "discount": sums.discount,
-            "total": sums.total,
-            "at": change.at,
-            "by": change.actor.label,
-            "lines": quotes.packed(taken),
+            "lines": packed(lines),
         },
     )
-    data = {"total": money.text(sums.total)} | ({"quote": draft["quote"]} if draft["quote"] else {})
-    change.record("invoice.created", draft["id"], draft["branch"], **data)
-    invoice_id: UUID = draft["id"]
-    return invoice_id
+    made_from = {"quote": invoice.quote_id} if invoice.quote_id else {}
+    change.record("invoice.created", invoice.id, invoice.branch_id, total=money.text(sums.total), **made_from)
+    return invoice, list(lines)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
-from billing import invoices, invoicing, numbering, quotes, totals
+from billing import invoices, invoicing, numbering, parts, totals
 from billing.invoices import Invoice, InvoiceLine, InvoiceNotIssued
+from billing.invoicing import Document
 from catalog import prices, vat
 from catalog.prices import Priced
-from clinic import branches, errors, fields, ids, money
-from clinic.branches import Branch
+from clinic import errors, fields, ids, money
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput
 
@@ -54,8 +53,10 @@ class CancelIn(fields.Shape):
     reason = fields.Text(500, required=True)
 
 
-def issue(change: Change, invoice_id: UUID, wanted_date: date | None, *, production: bool) -> None:
-    """Give a draft its number and freeze it.
+def issue(
+    change: Change, invoice: Invoice, lines: list[InvoiceLine], wanted_date: date | None, *, production: bool
+) -> Document:
+    """Give a draft that is locked its number and freeze it.
 
     Raises:
         InvoiceNotDraft: it is no draft.
@@ -65,20 +66,23 @@ def issue(change: Change, invoice_id: UUID, wanted_date: date | None, *, product
         PriceChanged: a direct draft was made at other prices than this day's.
         RequisitesMissing: production, and the branch has no requisites.
     """
-    invoice = invoices.locked(change.conn, change.actor, invoice_id)
     invoice.must_be_draft()
     day = _day_of_issue(change, invoice, wanted_date)
-    branch = branches.of_id(change.conn, invoice.branch_id)
-    if production and branch.requisites is None:
-        raise RequisitesMissing(branch=branch.code)
-    lines = invoices.lines_of(change.conn, [invoice.id])[invoice.id]
     if invoice.quote_id is None:
         _same_prices(change, invoice, lines, day)
-    _tax(change, invoice.id, lines, day)
-    number = _take_number(change, invoice, branch, day, day_given=wanted_date is not None)
+    lines = [_taxed(change, invoice.id, line, day) for line in lines]
+    issued = _numbered(change, invoice, day, day_given=wanted_date is not None)
+    if production and issued.supplier and issued.supplier["sample"]:
+        raise RequisitesMissing(branch=issued.branch)
     change.record(
-        "invoice.issued", invoice.id, branch.id, number=number, date=day.isoformat(), total=money.text(invoice.total)
+        "invoice.issued",
+        issued.id,
+        issued.branch_id,
+        number=issued.number,
+        date=day.isoformat(),
+        total=money.text(issued.total),
     )
+    return issued, lines
 
 
 def _day_of_issue(change: Change, invoice: Invoice, wanted: date | None) -> date:
@@ -116,71 +120,66 @@ def _differs(line: InvoiceLine, now: Priced) -> bool:
     return now.kind == "from" and now.amount is not None and line.unit_price < now.amount
 
 
-def _tax(change: Change, invoice_id: UUID, lines: list[InvoiceLine], day: date) -> None:
-    """Put the VAT rate of the day of service, else of issue, into lines that have one (domain.md rule 17)."""
-    for line in lines:
-        if line.vat_rate is None:
-            continue
-        rate = vat.rate_on(change.conn, line.vat_category, line.service_date or day)
-        if rate != line.vat_rate:
-            taxed = totals.Vat.inside(line.amount, rate)
-            change.conn.execute(
-                """
-                UPDATE invoice_line SET vat_rate = %(rate)s, vat_amount = %(amount)s
-                 WHERE invoice_id = %(id)s AND position = %(position)s
-                """,
-                {"rate": taxed.rate, "amount": taxed.amount, "id": invoice_id, "position": line.position},
-            )
+def _taxed(change: Change, invoice_id: UUID, line: InvoiceLine, day: date) -> InvoiceLine:
+    """The line at the VAT rate of its day of service, else of the day of issue (domain.md rule 17)."""
+    if line.vat_rate is None:
+        return line
+    rate = vat.rate_on(change.conn, line.vat_category, line.service_date or day)
+    if rate == line.vat_rate:
+        return line
+    tax = totals.Vat.inside(line.amount, rate)
+    change.conn.execute(
+        """
+        UPDATE invoice_line SET vat_rate = %(rate)s, vat_amount = %(amount)s
+         WHERE invoice_id = %(id)s AND position = %(position)s
+        """,
+        {"rate": tax.rate, "amount": tax.amount, "id": invoice_id, "position": line.position},
+    )
+    return replace(line, vat_rate=tax.rate, vat_amount=tax.amount)
 
 
-def _take_number(change: Change, invoice: Invoice, branch: Branch, day: date, *, day_given: bool) -> str:
+def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -> Invoice:
     """The last statement but the journal's: number, date, requisites, and by a trigger the hash."""
-    written = {
-        "id": invoice.id,
-        "branch": branch.id,
-        "day": day,
-        "at": change.at,
-        "supplier": Jsonb(
-            {"branch": branch.code, "sample": branch.requisites is None, "requisites": branch.requisites}
-        ),
-    }
-    for _ in range(2):
-        row = change.conn.execute(_ISSUE, written).fetchone()
-        if row is not None:
-            return str(row[0])
-        if refused := numbering.refusal(change.conn, branch.id, "invoice", day, day_given=day_given):
-            raise refused
-        numbering.open_series(change.conn, branch, "invoice", day.year)
-    raise AssertionError("a series that was just opened gives a number")
+    taken = numbering.taken(
+        change.conn, _ISSUE, invoice.branch_id, "invoice", day, {"id": invoice.id, "at": change.at}, day_given=day_given
+    )
+    sequence, number, supplier, sha256 = taken
+    return replace(
+        invoice,
+        status="issued",
+        sequence=sequence,
+        number=number,
+        supplier=supplier,
+        content_sha256=sha256,
+        date=day,
+        issued_at=change.at,
+        row_version=invoice.row_version + 1,
+        updated_at=change.at,
+    )
 
 
-_ISSUE = """
-WITH taken AS (
-  UPDATE number_series SET next_no = next_no + 1, last_on = %(day)s::date
-   WHERE branch_id = %(branch)s AND kind = 'invoice' AND year = date_part('year', %(day)s::date)::int
-     AND open AND (last_on IS NULL OR last_on <= %(day)s::date)
-  RETURNING id, next_no - 1 AS sequence, prefix || year || '-' || lpad((next_no - 1)::text,
-            greatest(6, length((next_no - 1)::text)), '0') AS number)
+_ISSUE = (
+    numbering.TAKE
+    + """
 UPDATE invoice
    SET status = 'issued', series_id = taken.id, sequence = taken.sequence, number = taken.number,
-       date = %(day)s::date, issued_at = %(at)s, supplier = %(supplier)s, row_version = row_version + 1,
-       updated_at = %(at)s
-  FROM taken
- WHERE invoice.id = %(id)s AND status = 'draft'
-RETURNING invoice.number
+       date = %(day)s::date, issued_at = %(at)s, row_version = invoice.row_version + 1, updated_at = %(at)s,
+       supplier = jsonb_build_object(
+         'branch', branch.code, 'sample', branch.requisites IS NULL, 'requisites', branch.requisites)
+  FROM taken, branch
+ WHERE invoice.id = %(id)s AND status = 'draft' AND branch.id = invoice.branch_id
+RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256
 """
+)
 
 
-def cancel(change: Change, invoice_id: UUID, reason: str) -> None:
+def cancel(change: Change, invoice_id: UUID, reason: str) -> Document:
     """Take an issued invoice back by a full credit note; its number is not used again.
 
     Raises:
         InvoiceNotIssued: it is a draft, discarded, or cancelled already.
     """
-    quote_id = invoices.get(change.conn, change.actor, invoice_id).quote_id
-    if quote_id is not None:
-        quotes.locked(change.conn, change.actor, quote_id)
-    invoice = invoices.locked(change.conn, change.actor, invoice_id)
+    invoice = invoicing.locked_with_quote(change, invoice_id)
     if invoice.status != "issued":
         raise InvoiceNotIssued(invoice=invoice.id, state=invoice.status)
     left = invoice.total - invoice.credited
@@ -192,43 +191,40 @@ def cancel(change: Change, invoice_id: UUID, reason: str) -> None:
         """,
         {"at": change.at, "id": invoice.id},
     )
-    invoicing.give_back(change.conn, invoice.id)
+    parts.give_back(change.conn, invoice.id)
     note_id, number = _credit(change, invoice, left, reason)
     change.record("invoice.cancelled", invoice.id, invoice.branch_id, credit_note=note_id)
     change.record(
         "credit_note.issued", note_id, invoice.branch_id, number=number, invoice=invoice.id, amount=money.text(left)
     )
+    cancelled = replace(
+        invoice,
+        status="cancelled",
+        credited=invoice.total,
+        row_version=invoice.row_version + 1,
+        updated_at=change.at,
+    )
+    return cancelled, invoices.lines_of(change.conn, [invoice.id])[invoice.id]
 
 
 def _credit(change: Change, invoice: Invoice, amount: Decimal, reason: str) -> tuple[UUID, str]:
-    branch = branches.of_id(change.conn, invoice.branch_id)
     written = {
         "id": ids.new(),
         "invoice": invoice.id,
-        "branch": branch.id,
-        "day": change.today,
         "amount": amount,
         "reason": reason,
         "at": change.at,
         "by": change.actor.label,
     }
-    for _ in range(2):
-        row = change.conn.execute(_CREDIT, written).fetchone()
-        if row is not None:
-            return row[0], str(row[1])
-        if refused := numbering.refusal(change.conn, branch.id, "credit_note", change.today, day_given=False):
-            raise refused
-        numbering.open_series(change.conn, branch, "credit_note", change.today.year)
-    raise AssertionError("a series that was just opened gives a number")
+    note_id, number = numbering.taken(
+        change.conn, _CREDIT, invoice.branch_id, "credit_note", change.today, written, day_given=False
+    )
+    return note_id, number
 
 
-_CREDIT = """
-WITH taken AS (
-  UPDATE number_series SET next_no = next_no + 1, last_on = %(day)s::date
-   WHERE branch_id = %(branch)s AND kind = 'credit_note' AND year = date_part('year', %(day)s::date)::int
-     AND open AND (last_on IS NULL OR last_on <= %(day)s::date)
-  RETURNING id, next_no - 1 AS sequence, prefix || year || '-' || lpad((next_no - 1)::text,
-            greatest(6, length((next_no - 1)::text)), '0') AS number)
+_CREDIT = (
+    numbering.TAKE
+    + """
 INSERT INTO credit_note (id, invoice_id, branch_id, cancels, series_id, sequence, number, date, amount, reason,
                          created_at, created_by)
 SELECT %(id)s, %(invoice)s, %(branch)s, true, taken.id, taken.sequence, taken.number, %(day)s, %(amount)s, %(reason)s,
@@ -236,3 +232,4 @@ SELECT %(id)s, %(invoice)s, %(branch)s, true, taken.id, taken.sequence, taken.nu
   FROM taken
 RETURNING id, number
 """
+)

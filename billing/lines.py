@@ -13,54 +13,15 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+import orjson
 
 from billing import totals
-from billing.totals import Discount, Vat
-from catalog import prices
-from catalog.prices import Priced, Unpriced
-from clinic import db, errors, fields, money
-from clinic.auth import Actor
-from clinic.errors import Fault
+from billing.totals import Vat
+from clinic import fields, money
 from clinic.money import ZERO
 
 MOST = 200
 """Lines a document may have."""
-
-errors.describe(
-    {
-        "price_on_request": (
-            "Цена услуги {article} — по запросу: укажите unit_price и price_reason.",
-            "The price of {article} is on request: give unit_price and price_reason.",
-        ),
-        "price_below_from": (
-            "Цена услуги {article} — от {from} ₽; ниже нельзя.",
-            "The price of {article} is from {from} rubles; it cannot be lower.",
-        ),
-        "price_needs_reason": (
-            "К цене, назначенной вручную, нужна причина price_reason.",
-            "A price given by hand needs a price_reason.",
-        ),
-        "unit_price_not_allowed": (
-            "У услуги {article} твёрдая цена: unit_price не указывается.",
-            "{article} has a fixed price: unit_price cannot be given.",
-        ),
-        "discount_needs_reason": (
-            "Скидке нужна причина discount_reason.",
-            "A discount needs a discount_reason.",
-        ),
-        "unknown_discount_reason": ("Такой причины скидки нет.", "There is no such discount reason."),
-        "one_discount_only": (
-            "Укажите процент или сумму скидки, не то и другое.",
-            "Give the discount in percent or in rubles, not both.",
-        ),
-        "discount_too_large": ("Скидка больше суммы.", "The discount is larger than the sum."),
-        "not_discountable": (
-            "На услугу {article} скидки не даются.",
-            "No discount is given on {article}.",
-        ),
-        "total_too_large": ("Сумма слишком велика.", "The sum is too large."),
-    }
-)
 
 
 class DiscountIn(fields.Shape):
@@ -232,8 +193,8 @@ class Line:
             "unit_price": money.text(self.unit_price),
             "price_reason": self.price_reason,
             "gross": money.text(self.gross),
-            "discount_percent": _text(self.discount_percent),
-            "discount_amount": _text(self.discount_amount),
+            "discount_percent": money.text_or_none(self.discount_percent),
+            "discount_amount": money.text_or_none(self.discount_amount),
             "discount_reason": self.discount_reason,
             "discount": money.text(self.discount),
             "document_discount": money.text(self.document_discount),
@@ -254,7 +215,7 @@ class Line:
 def vat_json(vat: Vat) -> dict[str, str | None]:
     return {
         "rate": None if vat.rate is None else totals.shown_rate(vat.rate),
-        "amount": _text(vat.amount),
+        "amount": money.text_or_none(vat.amount),
         "text": vat.text,
     }
 
@@ -262,10 +223,6 @@ def vat_json(vat: Vat) -> dict[str, str | None]:
 def shown_quantity(quantity: Decimal) -> str:
     """ "1", "1.5": without idle zeros."""
     return f"{quantity.normalize():f}"
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else money.text(amount)
 
 
 @dataclass(frozen=True)
@@ -296,203 +253,20 @@ def totals_json(lines: Sequence[Line]) -> dict[str, Any]:
     }
 
 
-def discount_in(given: dict[str, Any]) -> Discount:
-    """The discount a line or a document asks for."""
-    return Discount(given.get("discount_percent"), given.get("discount_amount"))
-
-
-def priced(
-    conn: db.Connection, actor: Actor, today: date, price_list: str, document: dict[str, Any]
-) -> tuple[list[Line], list[Fault]]:
-    """Price every wanted line of `document` as of its service date, else `today`; all faults at once.
-
-    With faults the lines are not complete and must not be used.
-    """
-    wanted: list[dict[str, Any]] = document["lines"]
-    answers = prices.on(conn, price_list, [_wanted(each, today) for each in wanted])
-    lines: list[Line] = []
-    faults = _unknown_reasons(conn, today, document)
-    for place, (each, answer) in enumerate(zip(wanted, answers, strict=True)):
-        found = _faults_of(each, answer)
-        faults += [replace(fault, pointer=f"/lines/{place}/{fault.pointer}") for fault in found]
-        if not found and isinstance(answer, Priced):
-            lines.append(_line(place + 1, actor, each, answer))
-    if not faults:
-        lines, faults = _with_document_discount(lines, discount_in(document))
-    return lines, faults
-
-
-def _faults_of(wanted: dict[str, Any], answer: Priced | Unpriced) -> list[Fault]:
-    if isinstance(answer, Unpriced):
-        return [Fault(answer.member, answer.code, answer.values)]
-    faults = []
-    named = (("article", answer.article),)
-    unit_price = wanted.get("unit_price")
-    match answer.kind:
-        case "fixed" if unit_price is not None:
-            faults.append(Fault("unit_price", "unit_price_not_allowed", named))
-        case "on_request" if unit_price is None:
-            faults.append(Fault("unit_price", "price_on_request", named))
-        case "from" if unit_price is not None and unit_price < _known(answer.amount):
-            least = money.text(_known(answer.amount))
-            faults.append(Fault("unit_price", "price_below_from", (*named, ("from", least))))
-    if unit_price is not None and answer.kind != "fixed" and not wanted.get("price_reason"):
-        faults.append(Fault("price_reason", "price_needs_reason"))
-    discount = discount_in(wanted)
-    if (discount.percent or discount.amount) and not answer.discountable:
-        faults.append(Fault("article", "not_discountable", named))
-    return faults or _too_large(wanted, answer, discount)
-
-
-def _too_large(wanted: dict[str, Any], answer: Priced, discount: Discount) -> list[Fault]:
-    gross = totals.gross(_unit_price(wanted, answer), wanted.get("quantity", Decimal(1)))
-    if gross >= Decimal(10) ** 11:
-        return [Fault("quantity", "total_too_large")]
-    if discount.amount is not None and discount.amount > gross:
-        return [Fault("discount_amount", "discount_too_large")]
-    return []
-
-
-def _unit_price(wanted: dict[str, Any], answer: Priced) -> Decimal:
-    by_hand: Decimal | None = wanted.get("unit_price")
-    return by_hand if by_hand is not None else _known(answer.amount)
-
-
-def _known(amount: Decimal | None) -> Decimal:
-    assert amount is not None, "a fixed price and a price from have amounts, by a CHECK"
-    return amount
-
-
-def _line(position: int, actor: Actor, wanted: dict[str, Any], answer: Priced) -> Line:
-    unit_price = _unit_price(wanted, answer)
-    quantity = wanted["quantity"]
-    gross = totals.gross(unit_price, quantity)
-    asked = discount_in(wanted)
-    discount = asked.of(gross)
-    by_hand = wanted.get("unit_price") is not None
-    vat = Vat.inside(gross - discount, answer.vat_rate)
-    return Line(
-        position=position,
-        article=answer.article,
-        name_ru=answer.name_ru,
-        name_en=answer.name_en,
-        nomenclature_codes=answer.nomenclature_codes,
-        unit=answer.unit,
-        doctor_rank=answer.doctor_rank,
-        rank_name_ru=answer.rank_name_ru,
-        rank_name_en=answer.rank_name_en,
-        quantity=quantity,
-        service_date=wanted.get("service_date"),
-        price_kind=answer.kind,
-        unit_price=unit_price,
-        price_reason=wanted.get("price_reason") if by_hand else None,
-        priced_by=actor.label if by_hand else None,
-        gross=gross,
-        discount_percent=asked.percent,
-        discount_amount=asked.amount,
-        discount_reason=wanted.get("discount_reason"),
-        discount=discount,
-        document_discount=ZERO,
-        amount=gross - discount,
-        discountable=answer.discountable,
-        vat_category=answer.vat_category,
-        vat_rate=vat.rate,
-        vat_amount=vat.amount,
-        tax_deduction_code=answer.tax_deduction_code,
-        price_id=answer.price_id,
-        price_list=answer.price_list,
-        order_id=answer.order_id,
-        order_number=answer.order_number,
-        order_date=answer.order_date,
-        fallback=answer.fallback,
-    )
-
-
-def _with_document_discount(lines: list[Line], discount: Discount) -> tuple[list[Line], list[Fault]]:
-    if not discount.percent and not discount.amount:
-        return lines, []
-    open_sum = sum((line.amount for line in lines if line.discountable), ZERO)
-    if discount.amount is not None and discount.amount > open_sum:
-        return lines, [Fault("/discount_amount", "discount_too_large")]
-    parts = totals.spread(discount, [line.amount for line in lines], [line.discountable for line in lines])
-    return [_less(line, part) for line, part in zip(lines, parts, strict=True)], []
-
-
-def _less(line: Line, document_discount: Decimal) -> Line:
-    amount = line.gross - line.discount - document_discount
-    return taxed(replace(line, document_discount=document_discount, amount=amount), line.vat_rate)
-
-
 def taxed(line: Line, rate: Decimal | None) -> Line:
     """The line with the VAT of `rate` % inside its amount."""
     vat = Vat.inside(line.amount, rate)
     return replace(line, vat_rate=vat.rate, vat_amount=vat.amount)
 
 
-def _unknown_reasons(conn: db.Connection, today: date, document: dict[str, Any]) -> list[Fault]:
-    named = {"/discount_reason": document.get("discount_reason")} | {
-        f"/lines/{place}/discount_reason": each.get("discount_reason") for place, each in enumerate(document["lines"])
-    }
-    asked = {pointer: reason for pointer, reason in named.items() if reason}
-    if not asked:
-        return []
-    known = db.value(
-        conn,
-        "SELECT array_agg(code) FROM discount_reason WHERE code = ANY(%(codes)s::text[]) AND valid @> %(day)s::date",
-        {"codes": list(asked.values()), "day": today},
-    )
-    return [Fault(where, "unknown_discount_reason") for where, reason in asked.items() if reason not in (known or [])]
+_KEPT = tuple(Line.__dataclass_fields__)
 
 
-def needs_approval(conn: db.Connection, actor: Actor, lines: Sequence[Line]) -> bool:
-    """Whether some line's effective discount is above what `actor` may give alone."""
-    highest = max((line.effective_discount for line in lines), default=ZERO)
-    return bool(highest) and highest > _ceiling(conn, actor)
+def kept(line: Line) -> dict[str, Any]:
+    """What every document keeps of a line, by column."""
+    return {name: getattr(line, name) for name in _KEPT}
 
 
-def _ceiling(conn: db.Connection, actor: Actor) -> Decimal:
-    if actor.role is None:
-        return actor.discount_ceiling
-    ceiling = db.value(conn, "SELECT ceiling FROM discount_ceiling WHERE role = %(role)s", {"role": actor.role})
-    return Decimal(ceiling or 0)
-
-
-def catalog_faults(raw: Any, today: date) -> list[Fault]:
-    """What the catalog has against the readable lines of a body that is wrong elsewhere."""
-    given = raw.get("lines") if isinstance(raw, dict) else None
-    if not isinstance(given, list):
-        return []
-    readable = {place: line for place, each in enumerate(given[:MOST]) if (line := _readable(each))}
-    if not readable:
-        return []
-    price_list = raw.get("price_list")
-    with db.reading() as conn:
-        answers = prices.on(
-            conn,
-            price_list if isinstance(price_list, str) and price_list.isascii() else "base",
-            [_wanted(line, today) for line in readable.values()],
-        )
-    return [
-        replace(fault, pointer=f"/lines/{place}/{fault.pointer}")
-        for (place, line), answer in zip(readable.items(), answers, strict=True)
-        # Of a line that is wrong in itself only the service and the rank can be judged.
-        if isinstance(answer, Unpriced) or "quantity" in line
-        for fault in _faults_of(line, answer)
-    ]
-
-
-def _readable(raw: Any) -> dict[str, Any] | None:
-    """The line, or of one that is wrong its article, rank and day, or nothing."""
-    try:
-        loaded: dict[str, Any] = LineIn().load(raw)
-        return loaded
-    except ma.ValidationError as wrong:
-        valid = wrong.valid_data if isinstance(wrong.valid_data, dict) else {}
-        if "article" not in valid or {"doctor_rank", "service_date"} & wrong.messages_dict.keys():
-            return None
-        return {name: valid.get(name) for name in ("article", "doctor_rank", "service_date")}
-
-
-def _wanted(line: dict[str, Any], today: date) -> prices.Wanted:
-    day = line.get("service_date") or today
-    return prices.Wanted(line["article"], line.get("doctor_rank"), day, day)
+def packed(lines: Sequence[Line]) -> str:
+    """Lines as the one parameter an INSERT takes; sums as text, since JSON's own numbers are floats to many."""
+    return orjson.dumps([vars(line) for line in lines], default=str).decode()

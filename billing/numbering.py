@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from clinic import db
-from clinic.branches import Branch
 from clinic.errors import Conflict
 
 PREFIXES = {"invoice": "", "credit_note": "К-", "act": "А-"}
@@ -67,35 +66,66 @@ class Series:
         }
 
 
-def open_series(conn: db.Connection, branch: Branch, kind: str, year: int) -> None:
-    """Open the series if it is not there yet; two at once open one."""
+TAKE = """
+WITH taken AS (
+  UPDATE number_series SET next_no = next_no + 1, last_on = %(day)s::date
+   WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = date_part('year', %(day)s::date)::int
+     AND open AND (last_on IS NULL OR last_on <= %(day)s::date)
+  RETURNING id, next_no - 1 AS sequence, prefix || year || '-' || lpad((next_no - 1)::text,
+            greatest(6, length((next_no - 1)::text)), '0') AS number)
+"""
+"""The beginning of a statement that writes a number: `taken` has the series, the sequence and the number."""
+
+
+def taken(
+    conn: db.Connection,
+    statement: LiteralString,
+    branch_id: UUID,
+    kind: str,
+    day: date,
+    params: dict[str, Any],
+    *,
+    day_given: bool,
+) -> tuple[Any, ...]:
+    """Run a statement that begins with `TAKE`, opening the series if it is the first of its year.
+
+    A day that the caller gave is refused when the series has a later one. A day that was ours has passed while we
+    waited for the series, and the command runs once more.
+
+    Raises:
+        NumberDateOrder: the series has a later date than the one given.
+        OnceMore: midnight has passed.
+    """
+    params = params | {"branch": branch_id, "kind": kind, "day": day}
+    for _ in range(2):
+        if row := conn.execute(statement, params).fetchone():
+            return row
+        last_on = _last_on(conn, branch_id, kind, day)
+        if last_on is not None:
+            raise NumberDateOrder(last_on=last_on.isoformat()) if day_given else db.OnceMore()
+        _open(conn, branch_id, kind, day.year)
+    raise AssertionError("a series that was just opened gives a number")
+
+
+def _last_on(conn: db.Connection, branch_id: UUID, kind: str, day: date) -> date | None:
+    found: date | None = db.value(
+        conn,
+        "SELECT last_on FROM number_series WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s",
+        {"branch": branch_id, "kind": kind, "year": day.year},
+    )
+    return found
+
+
+def _open(conn: db.Connection, branch_id: UUID, kind: str, year: int) -> None:
+    """Open the series; two at once open one."""
     conn.execute(
         """
         INSERT INTO number_series (branch_id, kind, year, prefix)
-        VALUES (%(branch)s, %(kind)s, %(year)s, %(prefix)s)
+        SELECT id, %(kind)s, %(year)s, prefix || %(between)s FROM branch WHERE id = %(branch)s
         ON CONFLICT (branch_id, kind, year) DO NOTHING
         """,
-        {"branch": branch.id, "kind": kind, "year": year, "prefix": branch.prefix + PREFIXES[kind]},
+        {"branch": branch_id, "kind": kind, "year": year, "between": PREFIXES[kind]},
     )
-
-
-def refusal(conn: db.Connection, branch_id: UUID, kind: str, day: date, *, day_given: bool) -> Exception | None:
-    """Why a series gave no number for `day`; None when it did not exist, though another may just have opened it.
-
-    A day the caller gave is refused; a day that was ours has passed while we waited, and the command runs once more.
-    """
-    last_on = db.value(
-        conn,
-        """
-        SELECT last_on FROM number_series
-         WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s
-           AND (last_on > %(day)s::date OR NOT open)
-        """,
-        {"branch": branch_id, "kind": kind, "year": day.year, "day": day},
-    )
-    if last_on is None:
-        return None
-    return NumberDateOrder(last_on=last_on.isoformat()) if day_given else db.OnceMore()
 
 
 def proof(conn: db.Connection, branch_id: UUID | None = None) -> list[Series]:

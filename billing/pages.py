@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, current_app, redirect, render_temp
 from werkzeug.wrappers import Response as AnyResponse
 
 from billing import desk as desks
-from billing import exports, invoices, invoicing, issuing, quote_codes, quotes, words
+from billing import exports, invoices, invoicing, issuing, quote_codes, quotes, quoting, words
 from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quotes import Quote, QuoteLine
@@ -68,17 +68,18 @@ def desk_sent() -> AnyResponse:
 
 
 def _make_quote(desk: Desk) -> UUID:
-    wanted = forms.loaded(quotes.QuoteIn(), desk.wanted())
+    wanted = forms.loaded(quoting.QuoteIn(), desk.wanted())
     return forms.once(
-        desk.key, desk.wanted(), lambda change: quotes.create(change, _settings().quote_days, wanted)[0].id
+        desk.key, desk.wanted(), lambda change: quoting.create(change, _settings().quote_days, wanted)[0].id
     )
 
 
 def _desk_page(
     desk: Desk, faults: list[Fault] | None = None, *, sent_before: bool = False, status: int = 200
 ) -> Response:
-    actor, today = http.actor(), clock.today()
-    estimate = desks.estimate(actor, today, _settings().quote_days, desk)
+    actor, now = http.actor(), clock.now()
+    today = clock.day_of(now)
+    estimate = desks.estimate(actor, now, _settings().quote_days, desk)
     with db.reading() as conn:
         found = desks.found(conn, desk.q)
         choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
@@ -190,9 +191,9 @@ def invoice_quote(quote_id: UUID) -> AnyResponse:
 
 
 def _make_invoice(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
-    invoice_id = invoicing.from_quote(change, quote_id, wanted)
-    issuing.issue(change, invoice_id, wanted["date"], production=_settings().production)
-    return invoice_id
+    document = invoicing.from_quote(change, quote_id, wanted)
+    issued, _ = issuing.issue(change, *document, wanted["date"], production=_settings().production)
+    return issued.id
 
 
 def _revision() -> int:

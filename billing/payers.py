@@ -7,6 +7,7 @@ from typing import Any
 import marshmallow as ma
 
 from clinic import db, errors, fields, money, parties
+from clinic.errors import Fault, InvalidInput
 from clinic.parties import Party
 
 errors.describe(
@@ -32,7 +33,7 @@ class PayerIn(fields.Shape):
     """
 
     kind = fields.Choice("person", "organisation", "insurer", required=True)
-    ref = fields.Form(r"[A-Za-z0-9._:-]{1,64}", load_default=None, allow_none=True, metadata={"example": "P-000017"})
+    ref = fields.Form(parties.REF, load_default=None, allow_none=True, metadata={"example": "P-000017"})
     is_patient = fields.Flag(load_default=False)
     name = fields.Text(300, load_default=None, allow_none=True)
     phone = fields.Text(64, load_default=None, allow_none=True)
@@ -79,11 +80,24 @@ class PayerOut(ma.Schema):
     guarantee_letter = ma.fields.Nested(GuaranteeLetterOut, required=True, allow_none=True)
 
 
-def add(conn: db.Connection, wanted: dict[str, Any], patient: Party | None) -> tuple[Party, dict[str, Any]]:
-    """Keep the payer of one document; returns the party, and what of the payer is not personal."""
+def faults(wanted: dict[str, Any], *, has_patient: bool) -> list[Fault]:
+    """A payer who is the patient needs one."""
+    return [Fault("/payer/is_patient", "needs_patient")] if wanted["is_patient"] and not has_patient else []
+
+
+def add(
+    conn: db.Connection, wanted: dict[str, Any], patient_ref: str | None, patient_name: str | None
+) -> tuple[Party, dict[str, Any]]:
+    """Keep the payer of one document; returns the party, and what of the payer is not personal.
+
+    Raises:
+        InvalidInput: the payer is the patient, and there is none.
+    """
+    if wrong := faults(wanted, has_patient=patient_ref is not None):
+        raise InvalidInput(wrong)
     ref, name = wanted["ref"], wanted["name"]
-    if wanted["is_patient"] and patient is not None:
-        ref, name = ref or patient.ref, name or patient.name
+    if wanted["is_patient"]:
+        ref, name = ref or patient_ref, name or patient_name
     party = parties.add(conn, ref, name, wanted["phone"], wanted["email"])
     return party, frozen(wanted)
 
@@ -104,5 +118,5 @@ def _letter(letter: dict[str, Any]) -> dict[str, str | None]:
     return {
         "number": letter["number"],
         "valid_until": until.isoformat() if until else None,
-        "limit": None if limit is None else money.text(limit),
+        "limit": money.text_or_none(limit),
     }

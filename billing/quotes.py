@@ -8,38 +8,21 @@ phone call. Validity counts at acceptance, to the end of its last day in the cli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import date as Date
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from psycopg.types.json import Jsonb
 
 from billing import quote_codes
-from billing.lines import (
-    MOST,
-    DiscountIn,
-    Line,
-    LineIn,
-    LineOut,
-    Sums,
-    TotalsOut,
-    catalog_faults,
-    needs_approval,
-    priced,
-    shown_quantity,
-    totals_json,
-)
-from clinic import branches, clock, db, errors, fields, ids, money, parties
+from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
+from clinic import db, money
 from clinic.auth import Actor
-from clinic.branches import Branch
 from clinic.command import Change
-from clinic.errors import Conflict, Fault, InvalidInput, NotFound
-
-errors.describe({"before_date": ("День раньше даты документа.", "The day is before the document's date.")})
+from clinic.errors import Conflict, NotFound
 
 
 class QuoteExpired(Conflict):
@@ -68,34 +51,13 @@ class DiscountAboveLimit(Conflict):
     ru = "Скидка выше той, что автор может дать сам\n\nЕё утверждает второй человек, или скидку снижают."
 
 
-class PersonIn(fields.Shape):
-    """A person by the caller's opaque identifier; name and contacts are for paper only."""
-
-    id = fields.Form(r"[A-Za-z0-9._:-]{1,64}", load_default=None, allow_none=True, metadata={"example": "P-000017"})
-    name = fields.Text(300, load_default=None, allow_none=True)
-    phone = fields.Text(64, load_default=None, allow_none=True)
-    email = fields.Text(64, load_default=None, allow_none=True)
-
-
-class QuoteIn(DiscountIn):
-    """A wanted quote: all but `lines` may be left out."""
-
-    id = fields.Uuid(load_default=None, allow_none=True, metadata={"description": "the quote's id, if you give it"})
-    lines = fields.Many(fields.Nested(LineIn), least=1, most=MOST, required=True)
-    kind = fields.Choice("firm", "approximate", load_default="firm")
-    valid_until = fields.Day(load_default=None, allow_none=True, metadata={"description": "the last day it is valid"})
-    price_list = fields.Form(r"[a-z][a-z0-9_-]{0,31}", load_default="base", metadata={"example": "base"})
-    branch = fields.Form(r"[a-z0-9][a-z0-9_-]{0,31}", load_default=None, allow_none=True, metadata={"example": "main"})
-    patient = fields.Nested(PersonIn, load_default=None, allow_none=True)
-    comment = fields.Text(1000, load_default=None, allow_none=True)
-
-    def beyond(self, raw: Any) -> list[Fault]:
-        return catalog_faults(raw, clock.today())
-
-
 class PersonOut(ma.Schema):
     id = ma.fields.String(required=True, allow_none=True)
     name = ma.fields.String(required=True, allow_none=True)
+
+
+class QuoteLineOut(LineOut):
+    invoiced_quantity = ma.fields.String(required=True)
 
 
 class QuoteDocumentOut(ma.Schema):
@@ -113,12 +75,8 @@ class QuoteDocumentOut(ma.Schema):
     discount_amount = ma.fields.String(required=True, allow_none=True)
     discount_reason = ma.fields.String(required=True, allow_none=True)
     approval = ma.fields.String(required=True, metadata={"enum": ["none", "required", "granted"]})
-    lines = ma.fields.List(ma.fields.Nested(LineOut), required=True)
+    lines = ma.fields.List(ma.fields.Nested(QuoteLineOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
-
-
-class QuoteLineOut(LineOut):
-    invoiced_quantity = ma.fields.String(required=True)
 
 
 class QuoteOut(QuoteDocumentOut):
@@ -131,7 +89,6 @@ class QuoteOut(QuoteDocumentOut):
         required=True,
         metadata={"enum": ["draft", "sent", "accepted", "invoiced", "declined", "expired", "superseded", "cancelled"]},
     )
-    lines = ma.fields.List(ma.fields.Nested(QuoteLineOut), required=True)
     created_at = ma.fields.DateTime(required=True)
     updated_at = ma.fields.DateTime(required=True)
 
@@ -173,135 +130,22 @@ class Quote:
     created_at: datetime
     updated_at: datetime
 
-    def must_be_live(self, today: Date, *statuses: str) -> None:
+    def must_be(self, *statuses: str) -> None:
         """Raises:
         QuoteNotOpen: it is in none of `statuses`.
-        QuoteExpired: it was not accepted by the end of its last day.
         """
         if self.status not in statuses:
             raise QuoteNotOpen(quote=self.id, state=self.status)
+
+    def must_be_firm_on(self, today: Date) -> None:
+        """Raises:
+        QuoteExpired: it was not accepted by the end of its last day.
+        DiscountAboveLimit: it waits for approval.
+        """
         if self.status != "accepted" and today > self.valid_until:
             raise QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
         if self.approval == "required":
             raise DiscountAboveLimit(quote=self.id)
-
-
-@dataclass(frozen=True)
-class Priced:
-    """A quote that has been worked out and not kept."""
-
-    branch: Branch
-    today: Date
-    valid_until: Date
-    wanted: dict[str, Any]
-    lines: list[Line]
-    approval: str
-
-
-def work_out(conn: db.Connection, actor: Actor, today: Date, valid_days: int, wanted: dict[str, Any]) -> Priced:
-    """Price the wanted quote as of `today`.
-
-    Raises:
-        InvalidInput: names every wrong place.
-    """
-    branch = branches.chosen(conn, actor, wanted["branch"])
-    valid_until = wanted["valid_until"] or today + timedelta(days=valid_days)
-    lines, faults = priced(conn, actor, today, wanted["price_list"], wanted)
-    if valid_until < today:
-        faults.append(Fault("/valid_until", "before_date"))
-    if faults:
-        raise InvalidInput(faults)
-    approval = "required" if needs_approval(conn, actor, lines) else "none"
-    return Priced(branch, today, valid_until, wanted, lines, approval)
-
-
-def preview(quote: Priced) -> dict[str, Any]:
-    """What a quote would say, kept nowhere."""
-    wanted = quote.wanted
-    patient = wanted["patient"]
-    return {
-        "kind": wanted["kind"],
-        "branch": quote.branch.code,
-        "date": quote.today,
-        "valid_until": quote.valid_until,
-        "currency": "RUB",
-        "price_list": wanted["price_list"],
-        "patient": {"id": patient["id"], "name": patient["name"]} if patient else None,
-        "comment": wanted["comment"],
-        **discount_json(wanted["discount_percent"], wanted["discount_amount"], wanted["discount_reason"]),
-        "approval": quote.approval,
-        "lines": [line.as_json() for line in quote.lines],
-        "totals": totals_json(quote.lines),
-    }
-
-
-def create(change: Change, valid_days: int, wanted: dict[str, Any]) -> tuple[Quote, list[QuoteLine]]:
-    """Price every wanted line as of today and keep the result as a draft, revision 1.
-
-    Raises:
-        InvalidInput: names every wrong place.
-    """
-    worked = work_out(change.conn, change.actor, change.today, valid_days, wanted)
-    person = wanted["patient"]
-    patient = person and parties.add(change.conn, person["id"], person["name"], person["phone"], person["email"])
-    quote_id = wanted["id"] or ids.new()
-    sums = Sums.of(worked.lines)
-    change.conn.execute(
-        """
-        WITH made AS (
-          INSERT INTO quote (id, code, branch_id, created_at, created_by)
-          VALUES (%(id)s, %(code)s, %(branch)s, %(at)s, %(by)s)),
-        revised AS (
-          INSERT INTO quote_revision
-                 (quote_id, revision, branch_id, status, kind, date, valid_until, price_list, patient_party,
-                  patient_ref, comment, discount_percent, discount_amount, discount_reason, approval, subtotal, discount,
-                  total, created_at, updated_at)
-          VALUES (%(id)s, 1, %(branch)s, 'draft', %(kind)s, %(today)s, %(valid_until)s, %(price_list)s, %(patient)s,
-                  %(patient_ref)s, %(comment)s, %(percent)s, %(amount)s, %(reason)s, %(approval)s, %(subtotal)s,
-                  %(discount)s, %(total)s, %(at)s, %(at)s))
-        INSERT INTO quote_line
-        SELECT filled.*
-          FROM jsonb_array_elements(%(lines)s::jsonb) AS line,
-               jsonb_populate_record(
-                 NULL::quote_line,
-                 line || jsonb_build_object('quote_id', %(id)s::uuid, 'revision', 1, 'invoiced_quantity', 0)
-               ) AS filled
-        """,
-        {
-            "id": quote_id,
-            "code": quote_codes.new(),
-            "branch": worked.branch.id,
-            "at": change.at,
-            "by": change.actor.label,
-            "kind": wanted["kind"],
-            "today": change.today,
-            "valid_until": worked.valid_until,
-            "price_list": wanted["price_list"],
-            "patient": patient and patient.id,
-            "patient_ref": patient and patient.ref,
-            "comment": wanted["comment"],
-            "percent": wanted["discount_percent"],
-            "amount": wanted["discount_amount"],
-            "reason": wanted["discount_reason"],
-            "approval": worked.approval,
-            "subtotal": sums.subtotal,
-            "discount": sums.discount,
-            "total": sums.total,
-            "lines": packed(worked.lines),
-        },
-    )
-    change.record("quote.created", quote_id, worked.branch.id, revision=1, total=money.text(sums.total))
-    quote = get(change.conn, change.actor, quote_id)
-    return quote, lines_of(change.conn, [quote])[quote.id]
-
-
-def packed(lines: Sequence[Line]) -> Jsonb:
-    """Lines as the one parameter an INSERT takes; sums as text, since JSON's own numbers are floats to many."""
-    return Jsonb([{name: _plain(value) for name, value in asdict(line).items()} for line in lines])
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal | Date | UUID) else value
 
 
 _SELECT = """
@@ -341,15 +185,19 @@ def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
     )
 
 
-def locked(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
+def locked(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | None = None) -> Quote:
     """The quote at its newest revision, held until the end of the transaction.
 
     Raises:
         NotFound: as `get`.
+        QuoteNotOpen: its newest revision is another one than `revision`.
     """
     # A statement of its own: one that waits for the lock would see the lines as they were before it waited.
     conn.execute("SELECT FROM quote WHERE id = %(id)s FOR UPDATE", {"id": quote_id})
-    return get(conn, actor, quote_id)
+    quote = get(conn, actor, quote_id)
+    if revision not in (None, quote.revision):
+        raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
+    return quote
 
 
 def _seen(actor: Actor, quote: Quote | None) -> Quote:
@@ -423,28 +271,30 @@ def as_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
         "code": quote_codes.shown(quote.code),
         "revision": quote.revision,
         "status": quote.status,
+        **document_json(quote, lines),
+        "created_at": quote.created_at,
+        "updated_at": quote.updated_at,
+    }
+
+
+def document_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
+    """What a quote says, whether it is kept or not."""
+    named = quote.patient_ref or quote.patient_name
+    return {
         "kind": quote.kind,
         "branch": quote.branch,
         "date": quote.date,
         "valid_until": quote.valid_until,
         "currency": "RUB",
         "price_list": quote.price_list,
-        "patient": {"id": quote.patient_ref, "name": quote.patient_name} if quote.patient_ref else None,
+        "patient": {"id": quote.patient_ref, "name": quote.patient_name} if named else None,
         "comment": quote.comment,
-        **discount_json(quote.discount_percent, quote.discount_amount, quote.discount_reason),
+        "discount_percent": money.text_or_none(quote.discount_percent),
+        "discount_amount": money.text_or_none(quote.discount_amount),
+        "discount_reason": quote.discount_reason,
         "approval": quote.approval,
         "lines": [line.as_json() for line in lines],
         "totals": totals_json(lines),
-        "created_at": quote.created_at,
-        "updated_at": quote.updated_at,
-    }
-
-
-def discount_json(percent: Decimal | None, amount: Decimal | None, reason: str | None) -> dict[str, str | None]:
-    return {
-        "discount_percent": None if percent is None else money.text(percent),
-        "discount_amount": None if amount is None else money.text(amount),
-        "discount_reason": reason,
     }
 
 
@@ -465,25 +315,20 @@ def accept(change: Change, quote_id: UUID, revision: int | None = None) -> Quote
 
 def decline(change: Change, quote_id: UUID, revision: int | None = None) -> Quote:
     """The patient does not want it; one that has expired may be declined too."""
-    quote = _at_revision(locked(change.conn, change.actor, quote_id), revision)
-    if quote.status not in ("draft", "sent"):
-        raise QuoteNotOpen(quote=quote.id, state=quote.status)
-    return _set_status(change, quote, "declined")
+    quote = locked(change.conn, change.actor, quote_id, revision)
+    quote.must_be("draft", "sent")
+    return set_status(change, quote, "declined")
 
 
 def _move(change: Change, quote_id: UUID, revision: int | None, to: str, *since: str) -> Quote:
-    quote = _at_revision(locked(change.conn, change.actor, quote_id), revision)
-    quote.must_be_live(change.today, *since)
-    return _set_status(change, quote, to)
+    quote = locked(change.conn, change.actor, quote_id, revision)
+    quote.must_be(*since)
+    quote.must_be_firm_on(change.today)
+    return set_status(change, quote, to)
 
 
-def _at_revision(quote: Quote, revision: int | None) -> Quote:
-    if revision not in (None, quote.revision):
-        raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
-    return quote
-
-
-def _set_status(change: Change, quote: Quote, to: str) -> Quote:
+def set_status(change: Change, quote: Quote, to: str) -> Quote:
+    """Move a quote that is locked, and that may go there."""
     change.conn.execute(
         """
         UPDATE quote_revision SET status = %(to)s, row_version = row_version + 1, updated_at = %(at)s
@@ -492,4 +337,4 @@ def _set_status(change: Change, quote: Quote, to: str) -> Quote:
         {"to": to, "at": change.at, "id": quote.id, "revision": quote.revision},
     )
     change.record(f"quote.{to}", quote.id, quote.branch_id, revision=quote.revision, total=money.text(quote.total))
-    return get(change.conn, change.actor, quote.id)
+    return replace(quote, status=to, row_version=quote.row_version + 1, updated_at=change.at)

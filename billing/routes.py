@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response, current_app
 
-from billing import examples, invoices, invoicing, issuing, numbering, quote_codes, quotes
-from billing.invoices import Invoice, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
+from billing import examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
+from billing.invoices import Invoice, InvoiceLine, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
 from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
 from billing.issuing import CancelIn, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
-from billing.quotes import DiscountAboveLimit, Quote, QuoteDocumentOut, QuoteExpired, QuoteIn, QuoteNotOpen, QuoteOut
-from clinic import access_log, clock, db, errors, fields, http
+from billing.quotes import DiscountAboveLimit, Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
+from billing.quoting import QuoteIn
+from clinic import access_log, clock, db, errors, fields, http, parties
 from clinic.command import Change
 from clinic.settings import Settings
 
 bp = http.Blueprint("billing", __name__, url_prefix="/v1", description="Quotes and invoices")
-
-_ID = r"[A-Za-z0-9._:-]{1,64}"
 
 
 class RevisionIn(fields.Shape):
@@ -33,7 +33,7 @@ class QuoteFilter(http.Page):
     status = fields.Choice(
         "draft", "sent", "accepted", "invoiced", "declined", "expired", "superseded", "cancelled", load_default=None
     )
-    patient = fields.Form(_ID, load_default=None)
+    patient = fields.Form(parties.REF, load_default=None)
     code = fields.Text(16, load_default=None, metadata={"description": "the code printed on the quote"})
     since = fields.Day(load_default=None)
     until = fields.Day(load_default=None)
@@ -47,8 +47,8 @@ class QuotesOut(ma.Schema):
 class InvoiceFilter(http.Page):
     status = fields.Choice("draft", "issued", "cancelled", "discarded", load_default=None)
     payment_status = fields.Choice("unpaid", "partially_paid", "paid", "settled", load_default=None)
-    payer = fields.Form(_ID, load_default=None)
-    patient = fields.Form(_ID, load_default=None)
+    payer = fields.Form(parties.REF, load_default=None)
+    patient = fields.Form(parties.REF, load_default=None)
     quote = fields.Uuid(load_default=None)
     number = fields.Text(32, load_default=None)
     since = fields.Day(load_default=None)
@@ -90,8 +90,8 @@ def preview_quote(wanted: dict[str, Any]) -> Response:
 
     The same body, prices and sums as a quote that is kept."""
     with db.transaction() as conn:
-        worked = quotes.work_out(conn, http.actor(), clock.today(), _settings().quote_days, wanted)
-    return http.reply(quotes.preview(worked))
+        quote, lines = quoting.work_out(conn, http.actor(), clock.now(), _settings().quote_days, wanted)
+    return http.reply(quotes.document_json(quote, lines))
 
 
 @bp.post("/quotes")
@@ -109,7 +109,7 @@ def create_quote(wanted: dict[str, Any]) -> Response:
 
     Prices every line as of today, or of the line's `service_date`, and keeps the result as a draft."""
     with http.change() as change:
-        quote, lines = quotes.create(change, _settings().quote_days, wanted)
+        quote, lines = quoting.create(change, _settings().quote_days, wanted)
         return _quote_answer(change, 201, quote, lines)
 
 
@@ -222,10 +222,10 @@ def invoice_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
     with http.change() as change:
         if wanted["issue"]:
             change.actor.must("invoices:issue")
-        invoice_id = invoicing.from_quote(change, quote_id, wanted)
+        document = invoicing.from_quote(change, quote_id, wanted)
         if wanted["issue"]:
-            issuing.issue(change, invoice_id, wanted["date"], production=_settings().production)
-        return _invoice_answer(change, 201, invoice_id)
+            document = issuing.issue(change, *document, wanted["date"], production=_settings().production)
+        return _invoice_answer(change, 201, *document)
 
 
 @bp.post("/invoices")
@@ -242,7 +242,7 @@ def create_invoice(wanted: dict[str, Any]) -> Response:
 
     Lines as a quote's, and a payer. It takes its number when it is issued."""
     with http.change() as change:
-        return _invoice_answer(change, 201, invoicing.direct(change, wanted))
+        return _invoice_answer(change, 201, *invoicing.direct(change, wanted))
 
 
 @bp.get("/invoices")
@@ -291,8 +291,8 @@ def edit_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
         invoice = invoices.locked(change.conn, change.actor, invoice_id)
         invoice.must_be_draft()
         http.must_match(_etag(invoice))
-        invoicing.edit(change, invoice, wanted)
-        return _invoice_answer(change, 200, invoice_id)
+        edited = invoicing.edit(change, invoice, wanted)
+        return _invoice_answer(change, 200, edited, invoices.lines_of(change.conn, [invoice_id])[invoice_id])
 
 
 @bp.post("/invoices/<uuid:invoice_id>/issue")
@@ -309,8 +309,10 @@ def issue_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
 
     It takes its number and freezes. A direct draft is priced again: if the money differs, 409 `price_changed`."""
     with http.change() as change:
-        issuing.issue(change, invoice_id, wanted["date"], production=_settings().production)
-        return _invoice_answer(change, 200, invoice_id)
+        invoice = invoices.locked(change.conn, change.actor, invoice_id)
+        lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
+        issued = issuing.issue(change, invoice, lines, wanted["date"], production=_settings().production)
+        return _invoice_answer(change, 200, *issued)
 
 
 @bp.post("/invoices/<uuid:invoice_id>/cancel")
@@ -327,8 +329,7 @@ def cancel_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
 
     By a full credit note with a number of its own; the quote can be invoiced once more. The number is not reused."""
     with http.change() as change:
-        issuing.cancel(change, invoice_id, wanted["reason"])
-        return _invoice_answer(change, 200, invoice_id)
+        return _invoice_answer(change, 200, *issuing.cancel(change, invoice_id, wanted["reason"]))
 
 
 @bp.post("/invoices/<uuid:invoice_id>/discard")
@@ -338,8 +339,7 @@ def discard_invoice(invoice_id: UUID) -> Response:
 
     What it took of its quote can be invoiced again."""
     with http.change() as change:
-        invoicing.discard(change, invoice_id)
-        return _invoice_answer(change, 200, invoice_id)
+        return _invoice_answer(change, 200, *invoicing.discard(change, invoice_id))
 
 
 @bp.get("/numbering/proof")
@@ -353,9 +353,7 @@ def prove_numbering() -> Response:
     return http.reply({"series": [each.as_json() for each in series]})
 
 
-def _invoice_answer(change: Change, status: int, invoice_id: UUID) -> Response:
-    invoice = invoices.get(change.conn, change.actor, invoice_id)
-    lines = invoices.lines_of(change.conn, [invoice.id])[invoice.id]
+def _invoice_answer(change: Change, status: int, invoice: Invoice, lines: Sequence[InvoiceLine]) -> Response:
     headers = {"ETag": _etag(invoice)}
     if status == 201:
         headers["Location"] = f"/v1/invoices/{invoice.id}"

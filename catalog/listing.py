@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from catalog import categories, price_lists, search
+from catalog import categories, price_lists, ranks, search
 from catalog.price_lists import PriceList
 from clinic import db, money
 from clinic.errors import Fault, InvalidInput
@@ -133,7 +133,7 @@ def read(
     """
     with db.transaction() as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if rank is not None and not db.value(conn, "SELECT true FROM doctor_rank WHERE code = %s::text", (rank,)):
+        if rank is not None and rank not in {each.code for each in ranks.every(conn)}:
             raise InvalidInput([Fault("?rank", "unknown_rank", (("doctor_rank", rank),))])
         within = None if category is None else categories.within(conn, category)
         found = search.understood(conn, words)
@@ -235,7 +235,7 @@ def history(conn: db.Connection, service_id: UUID) -> list[Past]:
           JOIN doctor_rank AS rank ON rank.code = price.doctor_rank
          WHERE price.service_id = %(service)s::uuid
          ORDER BY price.price_list <> 'base', price.price_list, rank.position, lower(price.valid),
-                  price_order.published_at, price_order.id
+                  price.corrected_by IS NULL, price_order.published_at, price_order.id
         """,
         {"service": service_id},
     )

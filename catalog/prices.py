@@ -12,13 +12,12 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from catalog import price_lists
+from catalog import price_lists, ranks
 from clinic import db, errors
 
 errors.describe(
     {
         "unknown_article": ("Услуги с артикулом {article} нет.", "There is no service with the article {article}."),
-        "unknown_rank": ("Звания врача «{doctor_rank}» нет.", "There is no doctor rank {doctor_rank}."),
         "rank_required": (
             "Цена услуги {article} зависит от звания врача: укажите doctor_rank («none» — врач без степени).",
             "The price of {article} depends on the doctor's rank: give doctor_rank, none for one without a degree.",
@@ -178,7 +177,7 @@ def _answer(wanted: Wanted, found: _Found) -> Priced | Unpriced:
         return Unpriced("doctor_rank", "unknown_rank", (("doctor_rank", str(wanted.doctor_rank)),))
     if found.priced_by_rank and wanted.doctor_rank is None:
         return Unpriced("doctor_rank", "rank_required", named)
-    if not found.priced_by_rank and found.doctor_rank != "none":
+    if not found.priced_by_rank and found.doctor_rank != ranks.NONE:
         return Unpriced("doctor_rank", "rank_not_applicable", named)
     if found.kind is None:
         return Unpriced("article", "price_not_set", dated)

@@ -8,11 +8,15 @@ from typing import Any
 import marshmallow as ma
 
 from catalog.price_lists import NameOut
-from clinic import db
+from clinic import db, errors
 
 NONE = "none"
 """A doctor without a degree; also the one rank of a service whose price does not depend on it."""
 FORM = r"[a-z][a-z0-9_]{0,31}"
+
+errors.describe(
+    {"unknown_rank": ("Звания врача «{doctor_rank}» нет.", "There is no doctor rank {doctor_rank}.")},
+)
 
 
 class RankOut(ma.Schema):

@@ -16,6 +16,7 @@ from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput, NotFound
 
 MAIN = "main"
+CODE = r"[a-z0-9][a-z0-9_-]{0,31}"
 
 
 class BranchTaken(Conflict):
@@ -73,7 +74,7 @@ def create(change: Change, code: str, name: str, prefix: str) -> Branch:
         BranchTaken: code or prefix is in use.
         ValueError: code or prefix has not the form needed.
     """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", code) or not re.fullmatch(r"[A-ZА-ЯЁ]{0,4}", prefix):
+    if not re.fullmatch(CODE, code) or not re.fullmatch(r"[A-ZА-ЯЁ]{0,4}", prefix):
         raise ValueError("a code is small Latin letters and digits; a prefix is up to four capital letters")
     branch = Branch(ids.new(), code, name, prefix, None)
     try:

@@ -26,6 +26,7 @@ from clinic.errors import AlreadyExists, DatabaseAway, Problem
 DEADLINE = 4.0
 """Seconds a transaction of the server may live; command-line work has no end of its own."""
 _CHECK_DEADLINE = 1.0
+_CONNECTED_WITHIN = 1.0
 _RETRY_NEEDS = 1.5
 _TRIES = 3
 
@@ -167,12 +168,10 @@ class _Database:
             kwargs={"autocommit": True},
             min_size=min(2, size),
             max_size=size,
-            timeout=1.0,
             max_lifetime=1800,
             max_idle=300,
             reconnect_timeout=5,
             configure=self._configure,
-            check=self._check,
             open=False,
         )
 
@@ -181,19 +180,33 @@ class _Database:
         conn.add_notice_handler(lambda notice: _remember_warning(conn, notice))
         conn.answered_at = time.monotonic()
 
-    def _check(self, conn: Connection) -> None:
+    def _living(self) -> Connection:
+        """A connection that answers. The pool's own check would sleep for a second after the second dead one."""
+        end = time.monotonic() + _CONNECTED_WITHIN
+        while True:
+            conn = self.pool.getconn(max(0.0, end - time.monotonic()))
+            if self._lives(conn):
+                return conn
+            conn.close()
+            self.pool.putconn(conn)  # which makes another one
+
+    def _lives(self, conn: Connection) -> bool:
         # Asking costs a round trip: one that answered a moment ago, with none lost since, is trusted.
         if conn.answered_at > max(self.breaker.lost_at, time.monotonic() - 1.0):
-            return
-        with self.watchdog.guard(conn, _CHECK_DEADLINE):
-            ConnectionPool.check_connection(conn)
+            return True
+        try:
+            with self.watchdog.guard(conn, _CHECK_DEADLINE):
+                ConnectionPool.check_connection(conn)
+        except psycopg.Error:
+            return False
         conn.answered_at = time.monotonic()
+        return True
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         self.breaker.admit()
         try:
-            conn = self.pool.getconn()
+            conn = self._living()
         except PoolTimeout as exc:
             # With every connection lent the database is busy, not away.
             if self.lent < self.size:

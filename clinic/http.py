@@ -348,6 +348,9 @@ def _problem_example(problem: type[Problem]) -> dict[str, Any]:
 class Api(flask_smorest.Api):  # type: ignore[misc]
     """The description of the JSON contract, made from the schemas that validate."""
 
+    # Each route lists its own refusals; a default one would point at a response that is not there.
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
     def _register_error_handlers(self) -> None:
         """Ours are registered by `set_up`, for pages too."""
 

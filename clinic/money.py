@@ -64,6 +64,10 @@ def text(amount: Decimal) -> str:
     return f"{amount:.2f}"
 
 
+def text_or_none(amount: Decimal | None) -> str | None:
+    return None if amount is None else text(amount)
+
+
 def display(amount: Decimal) -> str:
     """`amount` for people, with no-break spaces: «67 200,00 ₽»."""
     _whole_kopecks(amount)

@@ -10,12 +10,15 @@ import hashlib
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import orjson
 
 from clinic import db, ids
 
+REF = r"[A-Za-z0-9._:-]{1,64}"
+"""The form of a caller's identifier of a person or payer: one namespace for the whole clinic."""
 CONTACTS = ("name", "phone", "email")
 
 
@@ -52,6 +55,11 @@ def add(conn: db.Connection, ref: str | None, name: str | None, phone: str | Non
         },
     )
     return party
+
+
+def of_person(conn: db.Connection, person: dict[str, Any]) -> Party:
+    """Keep a person of a request's body: `id`, `name`, `phone`, `email`."""
+    return add(conn, person["id"], person["name"], person["phone"], person["email"])
 
 
 def known(conn: db.Connection, party_ids: Collection[UUID]) -> dict[UUID, Party]:

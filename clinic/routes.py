@@ -68,7 +68,7 @@ class BranchesOut(ma.Schema):
 class BranchIn(fields.Shape):
     """A new branch; its numbers begin with `prefix`."""
 
-    code = fields.Form(r"[a-z0-9][a-z0-9_-]{0,31}", required=True, metadata={"example": "north"})
+    code = fields.Form(branches.CODE, required=True, metadata={"example": "north"})
     name = fields.Text(160, required=True)
     prefix = fields.Form(r"[A-ZА-ЯЁ]{1,4}", required=True, metadata={"example": "С"})
 

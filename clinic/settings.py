@@ -102,7 +102,7 @@ class Settings:
     )
     timezone: str = _setting("CLINIC_TIMEZONE", "Europe/Moscow", _zone, "time zone of business dates")
     quote_days: int = _setting(
-        "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for after the day it is made, the last one included"
+        "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for after its own, the last one included"
     )
     public_url: str | None = _setting(
         "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from catalog import categories, price_orders, prices, publishing, services
 from catalog.price_orders import Line, Order
@@ -44,15 +45,23 @@ def published(*lines: Line, since: date | None = None, **more: Any) -> Order:
         return publishing.publish(made, order.id)
 
 
+def on(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def order_id(number: str) -> UUID:
+    with db.reading() as conn:
+        found: UUID = db.value(conn, "SELECT id FROM price_order WHERE number = %s::text", (number,))
+    return found
+
+
 def line(article: str, amount: str | None, rank: str | None = None, kind: str | None = None) -> Line:
     """Fixed when there is an amount, else withdrawn."""
     kind = kind or ("withdrawn" if amount is None else "fixed")
     return Line(article, rank, kind, None if amount is None else Decimal(amount))
 
 
-def answer(
-    article: str, rank: str | None = None, on: date | None = None, price_list: str = "base"
-) -> Priced | Unpriced:
+def answer(article: str, rank: str | None = None, on: date | None = None, price_list: str = "base") -> Any:
     day = on or clock.today()
     with db.reading() as conn:
         return prices.on(conn, price_list, [prices.Wanted(article, rank, day, day)])[0]
@@ -60,5 +69,5 @@ def answer(
 
 def amount(article: str, rank: str | None = None, on: date | None = None, price_list: str = "base") -> str:
     """The amount, or the code of the reason why there is none."""
-    found = answer(article, rank, on, price_list)
+    found: Priced | Unpriced = answer(article, rank, on, price_list)
     return found.code if isinstance(found, Unpriced) else str(found.amount)

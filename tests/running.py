@@ -140,7 +140,7 @@ def new_database(cluster: Cluster) -> Iterator[Urls]:
 
 @contextmanager
 def _opened(urls: Urls) -> Iterator[None]:
-    db.open_pool(urls.app, size=2)
+    db.open_pool(urls.owner, size=2)  # it becomes the application by itself, and passes by any proxy
     try:
         yield
     finally:
@@ -251,7 +251,7 @@ class Desk(Caller):
         rows = self._rows(
             """
             SELECT invoice.id::text, number FROM invoice JOIN branch ON branch.id = branch_id
-             WHERE code = %s AND number IS NOT NULL ORDER BY sequence
+             WHERE branch.code = %s AND number IS NOT NULL ORDER BY sequence
             """
         )
         return dict(rows)
@@ -265,18 +265,18 @@ class Desk(Caller):
         rows = self._rows(
             """
             SELECT date FROM invoice JOIN branch ON branch.id = branch_id
-             WHERE code = %s AND number IS NOT NULL ORDER BY sequence
+             WHERE branch.code = %s AND number IS NOT NULL ORDER BY sequence
             """
         )
         return [row[0] for row in rows]
 
     def count(self, table: str) -> int:
         """The rows of a table that are this branch's."""
-        (count,) = self._rows(f"SELECT count(*) FROM {table} JOIN branch ON branch.id = branch_id WHERE code = %s")[0]
+        (count,) = self._rows(f"SELECT count(*) FROM {table} JOIN branch ON branch.id = branch_id WHERE branch.code = %s")[0]
         return int(count)
 
     def _year(self) -> int:
-        (year,) = self._rows("SELECT min(year) FROM number_series JOIN branch ON branch.id = branch_id WHERE code = %s")[0]
+        (year,) = self._rows("SELECT min(year) FROM number_series JOIN branch ON branch.id = branch_id WHERE branch.code = %s")[0]
         return int(year)
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -408,7 +408,7 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int] | str) -> None:
         self._target = target
-        self._mark, self._of_caller, self._left = b"", False, 0
+        self._mark, self._afterwards, self._left = b"", False, 0
         self._lock = threading.Lock()
         self._over, self._stop = socket.socketpair()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -426,13 +426,13 @@ class Proxy:
         self._listener.close()
         self._over.close()
 
-    def swallow(self, mark: bytes, *, times: int = 1) -> None:
-        """The next words of a caller with `mark` in them never reach the server."""
-        self._mark, self._of_caller, self._left = mark, True, times
-
     def keep_back(self, mark: bytes, *, times: int = 1) -> None:
         """The next words of the server with `mark` in them never reach the caller."""
-        self._mark, self._of_caller, self._left = mark, False, times
+        self._mark, self._afterwards, self._left = mark, False, times
+
+    def swallow_after(self, mark: bytes, *, times: int = 1) -> None:
+        """What the caller says next, after words of the server with `mark` in them, never reaches the server."""
+        self._mark, self._afterwards, self._left = mark, True, times
 
     @property
     def has_cut(self) -> bool:
@@ -449,20 +449,23 @@ class Proxy:
         family = socket.AF_UNIX if isinstance(self._target, str) else socket.AF_INET
         with caller, socket.socket(family) as server, suppress(OSError):
             server.connect(self._target)
+            doomed = False
             while self._over not in (ready := select.select([caller, server, self._over], [], [])[0]):
                 for source in ready:
                     words = source.recv(65536)
                     if not words:
                         return
-                    if self._must_cut(words, of_caller=source is caller):
+                    cut = source is server and self._is_marked(words)
+                    if cut if not self._afterwards else doomed and source is caller:
                         # A reset, not an end: neither side learns what became of its words.
                         caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         return
+                    doomed = doomed or cut
                     (server if source is caller else caller).sendall(words)
 
-    def _must_cut(self, words: bytes, *, of_caller: bool) -> bool:
+    def _is_marked(self, words: bytes) -> bool:
         with self._lock:
-            if not self._left or of_caller != self._of_caller or self._mark not in words:
+            if not self._left or self._mark not in words:
                 return False
             self._left -= 1
             return True

@@ -133,7 +133,7 @@ def test_a_defect_is_a_500_that_tells_and_logs_nothing_of_the_request(clinic, mo
     def broken(_change, _days, wanted):
         raise RuntimeError(wanted["patient"]["name"])
 
-    monkeypatch.setattr("billing.quotes.create", broken)
+    monkeypatch.setattr("billing.quoting.create", broken)
     answer = clinic.post("/v1/quotes", BODY | {"patient": {"id": "P-1", "name": "Иванова"}})
     assert (answer.status_code, answer.get_json()["code"]) == (500, "internal_error")
     for text in (answer.get_data(as_text=True), caplog.text):

@@ -237,13 +237,13 @@ def test_midnight_between_clock_and_number_runs_the_command_again(clinic, monkey
         quote = caller.quote(("CT-ABD-RP", None))
         caller.invoice(caller.quote(("CT-ABD-RP", None)))
         midnight = clock.now()
-    refused = numbering.refusal
+    last_on = numbering._last_on
 
-    def while_midnight_passes(*args, **kwargs):
+    def while_midnight_passes(*args):
         monkeypatch.setattr(clock, "now", lambda: midnight)
-        return refused(*args, **kwargs)
+        return last_on(*args)
 
-    monkeypatch.setattr(numbering, "refusal", while_midnight_passes)
+    monkeypatch.setattr(numbering, "_last_on", while_midnight_passes)
     monkeypatch.setattr(clock, "now", lambda: midnight - timedelta(seconds=1))
     assert caller.invoice(quote)["date"] == "2027-05-11"
 

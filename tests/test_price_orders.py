@@ -2,12 +2,15 @@
 
 from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given as gives, settings, strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis import given as gives
+from hypothesis import strategies as st
 
-from catalog import listing, price_orders, publishing, services
+from catalog import listing, price_orders, prices, publishing, services
 from catalog.price_orders import OrderNotDraft, OrderNumberTaken
 from catalog.publishing import PricesOverlap
 from clinic import clock, db
@@ -217,7 +220,9 @@ START = date(2026, 11, 1)
 )
 def test_no_two_prices_no_hole_and_no_change_of_the_past(opened: Any, orders: list[tuple[str, int, str | None, int]]):
     _empty(opened)
-    today, known, published_on = 0, {}, {}
+    today = 0
+    known: dict[tuple[str, int], str] = {}
+    published_on: dict[date, UUID] = {}
     for step, ahead, rank, rubles in orders:
         if step == "sleep":
             today += ahead
@@ -242,11 +247,14 @@ def test_no_two_prices_no_hole_and_no_change_of_the_past(opened: Any, orders: li
 
 
 def _answers() -> dict[tuple[str, int], str]:
-    return {
-        (rank, number): amount("CONS", rank, on=START + timedelta(days=number))
-        for rank in ("none", "doctor")
-        for number in range(40)
-    }
+    """What rank costs how many days after the start, or why it costs nothing."""
+    asked = [(rank, number) for rank in ("none", "doctor") for number in range(40)]
+    days = [START + timedelta(days=number) for _, number in asked]
+    wanted = [prices.Wanted("CONS", rank, on, on) for (rank, _), on in zip(asked, days, strict=True)]
+    with db.reading() as conn:
+        answers = prices.on(conn, "base", wanted)
+    said = [each.code if isinstance(each, prices.Unpriced) else str(each.amount) for each in answers]
+    return dict(zip(asked, said, strict=True))
 
 
 def _empty(opened: Any) -> None:
