@@ -20,7 +20,7 @@ from clinic import db, forms
 from clinic.auth import Actor
 from clinic.errors import Fault, InvalidInput
 
-_FOUND = 20
+FOUND = 20
 # The faults' own texts name the members of JSON; a person is told the same by the names of the fields.
 SAID = {
     "price_on_request": (
@@ -38,6 +38,11 @@ SAID = {
         "Нужно количество: число, не больше трёх знаков после запятой.",
         "A quantity is needed: a number of at most three decimals.",
     ),
+    "not_percent": (
+        "Нужен процент от 0 до 100, не больше двух знаков после запятой.",
+        "A percentage from 0 to 100 is needed, of at most two decimals.",
+    ),
+    "discount_needs_reason": ("Выберите причину скидки.", "Choose the reason for the discount."),
     "not_money": (
         "Нужна сумма в рублях, например 1500 или 1500,50.",
         "A sum in rubles is needed, such as 1500 or 1500.50.",
@@ -79,6 +84,8 @@ class Desk:
     rows: tuple[Row, ...] = ()
     kind: str = "firm"
     valid_until: str = ""
+    discount_percent: str = ""
+    discount_reason: str = ""
     patient_id: str = ""
     patient_name: str = ""
     comment: str = ""
@@ -92,10 +99,17 @@ class Desk:
             forms.search_words(form.get("q")),
             tuple(rows),
             form.get("kind", "firm"),
-            form.get("valid_until", "").strip(),
-            form.get("patient-id", "").strip(),
-            form.get("patient-name", "").strip(),
-            form.get("comment", "").strip(),
+            *(
+                form.get(name, "").strip()
+                for name in (
+                    "valid_until",
+                    "discount_percent",
+                    "discount_reason",
+                    "patient-id",
+                    "patient-name",
+                    "comment",
+                )
+            ),
         )
         return desk._after(form)
 
@@ -118,6 +132,8 @@ class Desk:
             "lines": [row.wanted() for row in self.rows],
             "kind": self.kind,
             "valid_until": self.valid_until or None,
+            "discount_percent": forms.plain_number(self.discount_percent) or None,
+            "discount_reason": self.discount_reason or None,
             "patient": patient if any(patient.values()) else None,
             "comment": self.comment or None,
         }
@@ -164,7 +180,15 @@ def _any_in(faults: Sequence[Fault], place: str) -> bool:
 
 def found(conn: db.Connection, words: str) -> list[Service]:
     """The services that the search box asks for."""
-    return services.listed(conn, found=search.understood(conn, words), active=True, limit=_FOUND) if words else []
+    return services.listed(conn, found=search.understood(conn, words), active=True, limit=FOUND) if words else []
+
+
+def reasons(conn: db.Connection, today: date) -> list[tuple[str, str, str]]:
+    """The reasons a discount may have: code, Russian name, English name."""
+    return conn.execute(
+        "SELECT code, name_ru, name_en FROM discount_reason WHERE valid @> %(day)s::date ORDER BY name_ru",
+        {"day": today},
+    ).fetchall()
 
 
 def choices(conn: db.Connection, today: date, articles: Sequence[str]) -> dict[str, list[Priced]]:

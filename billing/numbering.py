@@ -100,18 +100,23 @@ def taken(
     for _ in range(2):
         if row := conn.execute(statement, params).fetchone():
             return row
-        last_on = _last_on(conn, branch_id, kind, day)
-        if last_on is not None:
-            raise NumberDateOrder(last_on=last_on.isoformat()) if day_given else db.OnceMore()
+        later = _later(conn, branch_id, kind, day)
+        if later is not None:
+            raise NumberDateOrder(last_on=later.isoformat()) if day_given else db.OnceMore()
         _open(conn, branch_id, kind, day.year)
     raise AssertionError("a series that was just opened gives a number")
 
 
-def _last_on(conn: db.Connection, branch_id: UUID, kind: str, day: date) -> date | None:
+def _later(conn: db.Connection, branch_id: UUID, kind: str, day: date) -> date | None:
+    """The date of the series when it refuses `day`; a series that another caller has just opened does not."""
     found: date | None = db.value(
         conn,
-        "SELECT last_on FROM number_series WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s",
-        {"branch": branch_id, "kind": kind, "year": day.year},
+        """
+        SELECT last_on FROM number_series
+         WHERE branch_id = %(branch)s AND kind = %(kind)s AND year = %(year)s
+           AND (last_on > %(day)s::date OR NOT open)
+        """,
+        {"branch": branch_id, "kind": kind, "year": day.year, "day": day},
     )
     return found
 

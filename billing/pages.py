@@ -84,6 +84,7 @@ def _desk_page(
         found = desks.found(conn, desk.q)
         choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
         recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
+        reasons = desks.reasons(conn, today)
         branch = branches.chosen(conn, actor, None)
     shown = render_template(
         "desk.html",
@@ -91,7 +92,9 @@ def _desk_page(
         estimate=estimate,
         faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID),
         found=found,
+        most_found=desks.FOUND,
         choices=choices,
+        reasons=reasons,
         recent=recent,
         shown_code=quote_codes.shown,
         sample=branch.requisites is None,
@@ -287,20 +290,21 @@ def accounting() -> Response:
     period, faults = Period.asked(request.args, clock.today())
     with db.transaction() as conn:
         rows = exports.invoices_of(conn, actor, period, _behind(), exports.PAGE + 1)
-        access_log.note(conn, actor.label, "list", "invoice", [row.id for row in rows], http.request_id())
+        shown = rows[: exports.PAGE]
+        access_log.note(conn, actor.label, "list", "invoice", [row.id for row in shown], http.request_id())
         sums = exports.sums_of(conn, actor, period)
         branch = branches.chosen(conn, actor, None)
-    shown = render_template(
+    page = render_template(
         "accounting.html",
         period=period,
         typed=request.args,
         faults=forms.by_field(faults),
-        rows=rows[: exports.PAGE],
-        further=rows[exports.PAGE - 1].place if len(rows) > exports.PAGE else None,
+        rows=shown,
+        further=shown[-1].place if len(rows) > len(shown) else None,
         sums=sums,
         sample=branch.requisites is None,
     )
-    return Response(shown, 422 if faults else 200)
+    return Response(page, 422 if faults else 200)
 
 
 def _behind() -> Place | None:

@@ -5,6 +5,7 @@ The catalog answers what a service costs on a day; here kinds of price, discount
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -16,11 +17,11 @@ import marshmallow as ma
 from billing import totals
 from billing.lines import MOST, Line, LineIn, taxed
 from billing.totals import Discount, Vat
-from catalog import prices
+from catalog import price_lists, prices
 from catalog.prices import Priced, Unpriced
 from clinic import db, errors, money
 from clinic.auth import Actor
-from clinic.errors import Fault
+from clinic.errors import Fault, InvalidInput
 from clinic.money import ZERO
 
 errors.describe(
@@ -223,13 +224,10 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
     readable = {place: line for place, each in enumerate(given[:MOST]) if (line := _readable(each))}
     if not readable:
         return []
-    price_list = raw.get("price_list")
-    with db.reading() as conn:
-        answers = prices.on(
-            conn,
-            price_list if isinstance(price_list, str) and price_list.isascii() else "base",
-            [_wanted(line, today) for line in readable.values()],
-        )
+    try:
+        answers = _asked(raw.get("price_list"), [_wanted(line, today) for line in readable.values()])
+    except InvalidInput as unknown_list:
+        return unknown_list.faults
     return [
         replace(fault, pointer=f"/lines/{place}/{fault.pointer}")
         for (place, line), answer in zip(readable.items(), answers, strict=True)
@@ -237,6 +235,12 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
         if isinstance(answer, Unpriced) or "quantity" in line
         for fault in _faults_of(line, answer)
     ]
+
+
+def _asked(price_list: Any, wanted: list[prices.Wanted]) -> list[Priced | Unpriced]:
+    readable = isinstance(price_list, str) and re.fullmatch(price_lists.FORM, price_list)
+    with db.reading() as conn:
+        return prices.on(conn, price_list if readable else price_lists.BASE, wanted)
 
 
 def _readable(raw: Any) -> dict[str, Any] | None:

@@ -150,21 +150,15 @@ class Quote:
 
 _SELECT = """
 SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS branch, revision.kind, revision.date,
-       shown.status, revision.valid_until, revision.price_list, revision.patient_party, revision.patient_ref,
+       CASE WHEN revision.invoiced THEN 'invoiced' ELSE revision.status END AS status, revision.valid_until,
+       revision.price_list, revision.patient_party, revision.patient_ref,
        party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
        revision.discount_reason, revision.approval, revision.total, revision.row_version, quote.created_at,
        revision.updated_at
   FROM quote
-  JOIN quote_revision AS revision ON revision.quote_id = quote.id AND NOT EXISTS (
-       SELECT FROM quote_revision AS newer WHERE newer.quote_id = quote.id AND newer.revision > revision.revision)
+  JOIN quote_revision AS revision ON revision.quote_id = quote.id AND revision.newest
   JOIN branch ON branch.id = quote.branch_id
   LEFT JOIN party ON party.id = revision.patient_party
- CROSS JOIN LATERAL (
-       SELECT CASE WHEN revision.status = 'accepted' AND NOT EXISTS (
-                          SELECT FROM quote_line AS line
-                           WHERE line.quote_id = quote.id AND line.revision = revision.revision
-                             AND line.invoiced_quantity < line.quantity)
-                   THEN 'invoiced' ELSE revision.status END AS status) AS shown
 """
 
 
@@ -192,9 +186,12 @@ def locked(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | No
         NotFound: as `get`.
         QuoteNotOpen: its newest revision is another one than `revision`.
     """
-    # A statement of its own: one that waits for the lock would see the lines as they were before it waited.
-    conn.execute("SELECT FROM quote WHERE id = %(id)s FOR UPDATE", {"id": quote_id})
-    quote = get(conn, actor, quote_id)
+    found = db.find(conn, Quote, _SELECT + "WHERE quote.id = %(id)s FOR UPDATE OF quote, revision", {"id": quote_id})
+    if found is None:
+        # There is none, or it got a newer revision while we waited for the lock.
+        conn.execute("SELECT FROM quote WHERE id = %(id)s FOR UPDATE", {"id": quote_id})
+        found = get(conn, actor, quote_id)
+    quote = _seen(actor, found)
     if revision not in (None, quote.revision):
         raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
     return quote
@@ -208,7 +205,7 @@ def _seen(actor: Actor, quote: Quote | None) -> Quote:
 
 def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list[str] | None) -> list[Quote]:
     """Newest revisions, newest first: one more than `limit`, so that the caller sees whether there is a next page."""
-    return db.many(
+    return db.filtered(
         conn,
         Quote,
         _SELECT
@@ -219,7 +216,9 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
            AND (%(since)s::date IS NULL OR revision.date >= %(since)s::date)
            AND (%(until)s::date IS NULL OR revision.date <= %(until)s::date)
            AND (%(day)s::date IS NULL OR (revision.date, revision.quote_id) < (%(day)s::date, %(id)s::uuid))
-           AND (%(status)s::text IS NULL OR shown.status = %(status)s::text)
+           AND (%(status)s::text IS NULL OR
+                revision.status = CASE %(status)s::text WHEN 'invoiced' THEN 'accepted' ELSE %(status)s::text END
+                AND revision.invoiced = (%(status)s::text = 'invoiced'))
          ORDER BY revision.date DESC, revision.quote_id DESC
          LIMIT %(limit)s::int
         """,

@@ -10,6 +10,7 @@ from billing import quote_codes
 from billing.lines import MOST, DiscountIn, LineIn, Sums, kept, packed
 from billing.pricing import catalog_faults, needs_approval, priced
 from billing.quotes import Quote, QuoteLine
+from catalog import price_lists
 from clinic import branches, clock, db, errors, fields, ids, money, parties
 from clinic.auth import Actor
 from clinic.command import Change
@@ -33,7 +34,7 @@ class DocumentIn(DiscountIn):
 
     id = fields.Uuid(load_default=None, allow_none=True, metadata={"description": "the document's id, if you give it"})
     lines = fields.Many(fields.Nested(LineIn), least=1, most=MOST, required=True)
-    price_list = fields.Form(r"[a-z][a-z0-9_-]{0,31}", load_default="base", metadata={"example": "base"})
+    price_list = fields.Form(price_lists.FORM, load_default=price_lists.BASE, metadata={"example": "base"})
     branch = fields.Form(branches.CODE, load_default=None, allow_none=True, metadata={"example": "main"})
     patient = fields.Nested(PersonIn, load_default=None, allow_none=True)
     comment = fields.Text(1000, load_default=None, allow_none=True)

@@ -317,6 +317,15 @@ def many(conn: Connection, shape: type[Row], sql: LiteralString, params: Params 
         return cursor.execute(sql, params).fetchall()
 
 
+def filtered(conn: Connection, shape: type[Row], sql: LiteralString, params: Params = None) -> list[Row]:
+    """All rows of a statement with optional filters, planned anew for the filters that are given.
+
+    One plan for all of them would read a million rows to find the few of one payer.
+    """
+    with conn.cursor(row_factory=class_row(shape)) as cursor:
+        return cursor.execute(sql, params, prepare=False).fetchall()
+
+
 def retrying(work: Callable[[], Result], *, repeatable: bool) -> Result:
     """Run `work`, whole, and run it again where the database allows it and time is left.
 

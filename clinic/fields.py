@@ -22,6 +22,9 @@ from clinic.errors import Fault
 _Messages = dict[str, str | list[Any] | dict[Any, Any]]
 _CODES: _Messages = {"required": "required", "null": "null_not_allowed"}
 _NO_CONTROLS = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\ud800-\udfff]*"
+# The same for the description, where surrogates cannot be named; at least one character is no space.
+_SHOWN = r"[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]"
+_SHOWN_SOLID = r"[^\u0000-\u0020\u007f\u0085\s]"
 
 
 class Shape(ma.Schema):
@@ -50,7 +53,8 @@ class Text(_Coded):
     default_error_messages: _Messages = {"invalid": "not_text", "length": "wrong_length"}
 
     def __init__(self, most: int, *, least: int = 1, metadata: Mapping[str, Any] | None = None, **given: Any) -> None:
-        shown = {"type": "string", "minLength": least, "maxLength": most, **(metadata or {})}
+        pattern = f"^{_SHOWN}*{_SHOWN_SOLID}{_SHOWN}*$" if least else f"^{_SHOWN}*$"
+        shown = {"type": "string", "minLength": least, "maxLength": most, "pattern": pattern, **(metadata or {})}
         super().__init__(metadata=shown, **given)
         self.least, self.most = least, most
 
@@ -145,7 +149,7 @@ class Whole(_Coded):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> int:
         number = _whole_number(value)
-        if self.query and isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+        if self.query and isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value, re.ASCII):
             number = int(value)
         if number is None or not self.low <= number <= self.high:
             raise self.make_error("invalid")
@@ -202,9 +206,7 @@ class Uuid(Form):
     def __init__(self, **given: Any) -> None:
         hexes = "[0-9a-fA-F]"
         shown = {"format": "uuid"} | given.pop("metadata", {})
-        super().__init__(
-            rf"{hexes}{{8}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{12}}", metadata=shown, **given
-        )
+        super().__init__(rf"{hexes}{{8}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{12}}", metadata=shown, **given)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> UUID:  # type: ignore[override]
         return UUID(super()._deserialize(value, attr, data))

@@ -79,6 +79,9 @@ def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise errors.DuplicateMember()
+    for name in found:
+        if not name.isascii():
+            name.encode()  # half a surrogate pair could not even be named in the answer
     return found
 
 
@@ -220,9 +223,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             for number, (status, schema) in enumerate(gives.items()):
                 shown = {"example": answers} if answers is not None and number == 0 else {}
                 wrapped = self.response(status, schema, **shown)(wrapped)
-            wrapped = self.arguments(query, location="query")(wrapped)
+            # Instances: a schema class would be instantiated anew for each request.
+            wrapped = self.arguments(query(), location="query")(wrapped)
             if takes is not None:
-                wrapped = self.arguments(takes, example=example)(wrapped)
+                # No body is read as an empty object, so it may be left out where every member may.
+                needed = any(field.required for field in takes().fields.values())
+                wrapped = self.arguments(takes(), example=example, required=needed)(wrapped)
             problems = [*refuses, *_implied(may, takes is not None, key, match)]
             wrapped = self.doc(**_documentation(may, problems, key, match))(wrapped)
             return cast(View, _guarded(wrapped, may, key))

@@ -72,6 +72,9 @@ CREATE TABLE quote (
 CREATE TABLE quote_revision (
   quote_id uuid NOT NULL REFERENCES quote,
   revision integer NOT NULL CHECK (revision >= 1),
+  newest boolean NOT NULL DEFAULT true,
+  -- Whether nothing is left to invoice: follows from the lines, by a trigger.
+  invoiced boolean NOT NULL DEFAULT false,
   branch_id uuid NOT NULL REFERENCES branch,
   status text NOT NULL
     CHECK (status IN ('draft', 'sent', 'accepted', 'declined', 'expired', 'superseded', 'cancelled')),
@@ -96,9 +99,12 @@ CREATE TABLE quote_revision (
   CHECK (valid_until >= date)
 );
 CREATE UNIQUE INDEX quote_one_live_revision ON quote_revision (quote_id) WHERE status IN ('draft', 'sent', 'accepted');
-CREATE INDEX quote_revision_list ON quote_revision (date DESC, quote_id DESC);
+CREATE UNIQUE INDEX quote_one_newest_revision ON quote_revision (quote_id) WHERE newest;
+-- Lists show the newest revisions, newest first.
+CREATE INDEX quote_revision_list ON quote_revision (date DESC, quote_id DESC) WHERE newest;
+CREATE INDEX quote_revision_status ON quote_revision (status, invoiced, date DESC, quote_id DESC) WHERE newest;
 CREATE INDEX quote_revision_patient ON quote_revision (patient_ref, date DESC, quote_id DESC)
-  WHERE patient_ref IS NOT NULL;
+  WHERE newest AND patient_ref IS NOT NULL;
 
 CREATE TABLE quote_line (
   quote_id uuid NOT NULL,
@@ -170,6 +176,8 @@ CREATE TABLE invoice (
   CHECK (due_date >= date)
 ) WITH (fillfactor = 80);
 CREATE INDEX invoice_list ON invoice (date DESC, id DESC);
+CREATE INDEX invoice_status ON invoice (status, date DESC, id DESC);
+CREATE INDEX invoice_owed ON invoice (date DESC, id DESC) WHERE number IS NOT NULL AND paid + credited < total;
 CREATE INDEX invoice_quote ON invoice (quote_id) WHERE quote_id IS NOT NULL;
 CREATE INDEX invoice_payer ON invoice (payer_ref, date DESC, id DESC);
 CREATE INDEX invoice_patient ON invoice (patient_ref, date DESC, id DESC) WHERE patient_ref IS NOT NULL;
@@ -246,7 +254,7 @@ END $$;
 
 CREATE TRIGGER quote_revision_frozen BEFORE UPDATE ON quote_revision FOR EACH ROW EXECUTE FUNCTION keep_frozen(
   '{draft>sent,draft>accepted,draft>declined,draft>expired,draft>superseded,draft>cancelled,sent>accepted,sent>declined,sent>expired,sent>superseded,sent>cancelled,accepted>superseded,accepted>cancelled}',
-  '{status,approval,row_version,updated_at}');
+  '{status,newest,invoiced,approval,row_version,updated_at}');
 CREATE TRIGGER invoice_frozen BEFORE UPDATE ON invoice FOR EACH ROW EXECUTE FUNCTION keep_frozen(
   '{draft>issued,draft>discarded,issued>cancelled}', '{status,paid,credited,row_version,updated_at}');
 
@@ -283,6 +291,8 @@ CREATE TRIGGER invoice_line_removed AFTER DELETE ON invoice_line REFERENCING OLD
   FOR EACH STATEMENT EXECUTE FUNCTION invoice_lines_of_drafts();
 CREATE TRIGGER invoice_line_changed AFTER UPDATE ON invoice_line REFERENCING OLD TABLE AS touched
   FOR EACH STATEMENT EXECUTE FUNCTION invoice_lines_of_drafts();
+CREATE TRIGGER invoice_line_moved AFTER UPDATE ON invoice_line REFERENCING NEW TABLE AS touched
+  FOR EACH STATEMENT EXECUTE FUNCTION invoice_lines_of_drafts();
 
 CREATE FUNCTION quote_lines_of_drafts() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
@@ -308,6 +318,23 @@ BEGIN
   RETURN NEW;
 END $$;
 CREATE TRIGGER quote_line_frozen BEFORE UPDATE ON quote_line FOR EACH ROW EXECUTE FUNCTION quote_line_keeps();
+
+-- The owner's, so that the application has no right to say «invoiced» by itself.
+CREATE FUNCTION quote_is_invoiced() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+BEGIN
+  UPDATE quote_revision AS quote
+     SET invoiced = lines.invoiced
+    FROM (SELECT quote_id, revision, bool_and(invoiced_quantity = quantity) AS invoiced
+            FROM quote_line
+           WHERE (quote_id, revision) IN (SELECT quote_id, revision FROM touched)
+           GROUP BY quote_id, revision) AS lines
+   WHERE quote.quote_id = lines.quote_id AND quote.revision = lines.revision
+     AND quote.invoiced <> lines.invoiced;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER quote_is_invoiced AFTER UPDATE ON quote_line REFERENCING NEW TABLE AS touched
+  FOR EACH STATEMENT EXECUTE FUNCTION quote_is_invoiced();
 
 -- Header and lines say the same, at every COMMIT.
 CREATE FUNCTION quote_adds_up() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -376,7 +403,7 @@ GRANT SELECT, INSERT ON quote, quote_revision, quote_line, invoice, invoice_line
   TO clinic_app;
 -- FOR UPDATE asks for a right to update; the update itself is refused by quote_frozen.
 GRANT UPDATE (code) ON quote TO clinic_app;
-GRANT UPDATE (status, approval, row_version, updated_at) ON quote_revision TO clinic_app;
+GRANT UPDATE (status, newest, approval, row_version, updated_at) ON quote_revision TO clinic_app;
 GRANT UPDATE (invoiced_quantity) ON quote_line TO clinic_app;
 GRANT UPDATE (next_no, last_on) ON number_series TO clinic_app;
 GRANT UPDATE (status, series_id, sequence, number, date, due_date, issued_at, supplier, patient_party, patient_ref,

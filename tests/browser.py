@@ -5,6 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
+from argon2 import PasswordHasher
 from werkzeug.test import TestResponse
 
 from clinic import branches, staff
@@ -13,6 +15,12 @@ from clinic.command import change
 from clinic.http import App
 
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed fast: how slow it must be is another test's concern."""
+    monkeypatch.setattr(staff, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class _Forms(HTMLParser):
@@ -55,6 +63,11 @@ class Person:
     def sign_in(self, next_: str = "/", password: str = PASSWORD, **headers: str) -> TestResponse:
         form = {"login": self.login, "password": password, "next": next_}
         return self.client.post("/sign-in", data=form, headers=headers)
+
+    def cookie(self) -> str:
+        found = self.client.get_cookie("session")
+        assert found is not None
+        return found.value
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.client.get(path, headers={name.replace("_", "-"): text for name, text in headers.items()})

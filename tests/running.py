@@ -47,7 +47,7 @@ class Server:
     """The web server on a database and a free port, as `serve` runs it."""
 
     def __init__(self, urls: Urls) -> None:
-        self._words = tempfile.TemporaryFile()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the server
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.port: int = listener.getsockname()[1]
             self.process = child.start(
@@ -81,7 +81,23 @@ class Server:
 
     def workers(self) -> list[int]:
         """The process numbers of its workers (Linux)."""
-        return [int(each) for each in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(each) for each in children.read_text().split()]
+
+    def of_each_worker(self, call: Callable[[], Answer]) -> list[Answer]:
+        """What each worker answers: the others stand still meanwhile."""
+        workers = self.workers()
+        return [self._of_one(each, workers, call) for each in workers]
+
+    def _of_one(self, worker: int, workers: list[int], call: Callable[[], Answer]) -> Answer:
+        others = [each for each in workers if each != worker]
+        try:
+            for each in others:
+                os.kill(each, signal.SIGSTOP)
+            return call()
+        finally:
+            for each in others:
+                os.kill(each, signal.SIGCONT)
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, self.words()
@@ -197,6 +213,9 @@ class Caller:
         """Under a fresh Idempotency-Key unless one is given."""
         return self.call("POST", path, body, {"Idempotency-Key": key or uuid.uuid4().hex, **headers})
 
+    def patch(self, path: str, body: Any, match: str) -> Answer:
+        return self.call("PATCH", path, body, {"If-Match": match})
+
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         """One try.
 
@@ -220,9 +239,9 @@ class Caller:
         """A new quote, as JSON; of a consultation unless lines are given."""
         return made(self.post("/v1/quotes", {"lines": lines or [CONSULTATION], **more}))
 
-    def draft(self, **more: Any) -> Any:
-        """A direct draft of a consultation, as JSON."""
-        return made(self.post("/v1/invoices", {"lines": [CONSULTATION], "payer": given.PAYER, **more}))
+    def draft(self) -> Answer:
+        """A direct draft of a consultation."""
+        return self.post("/v1/invoices", {"lines": [CONSULTATION], "payer": given.PAYER})
 
     def invoice(self, quote: Any, *, key: str | None = None, **more: Any) -> Answer:
         """Ask for the invoice of this quote, issued."""
@@ -272,11 +291,15 @@ class Desk(Caller):
 
     def count(self, table: str) -> int:
         """The rows of a table that are this branch's."""
-        (count,) = self._rows(f"SELECT count(*) FROM {table} JOIN branch ON branch.id = branch_id WHERE branch.code = %s")[0]
+        (count,) = self._rows(
+            f"SELECT count(*) FROM {table} JOIN branch ON branch.id = branch_id WHERE branch.code = %s"
+        )[0]
         return int(count)
 
     def _year(self) -> int:
-        (year,) = self._rows("SELECT min(year) FROM number_series JOIN branch ON branch.id = branch_id WHERE branch.code = %s")[0]
+        (year,) = self._rows(
+            "SELECT min(year) FROM number_series JOIN branch ON branch.id = branch_id WHERE branch.code = %s"
+        )[0]
         return int(year)
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:

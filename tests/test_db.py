@@ -32,9 +32,9 @@ def test_a_transaction_commits_at_its_end_and_rolls_back_when_anything_is_raised
 
 
 def test_a_swallowed_failure_is_not_taken_for_a_commit(opened):
-    with pytest.raises(RuntimeError, match="nothing was committed"), db.transaction() as conn:
-        with suppress(pg.DivisionByZero):
-            conn.execute("SELECT 1 / 0")
+    nothing = pytest.raises(RuntimeError, match="nothing was committed")
+    with nothing, db.transaction() as conn, suppress(pg.DivisionByZero):
+        conn.execute("SELECT 1 / 0")
 
 
 def test_the_application_owns_nothing_and_waits_for_nothing_long(opened):

@@ -2,9 +2,10 @@
 
 import gzip
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from catalog import feed
 from clinic import clock, db
@@ -25,7 +26,7 @@ def asks_at_once(monkeypatch):
     monkeypatch.setattr(feed, "ASK_EVERY", 0.0)
 
 
-def items(response):
+def items(response: TestResponse) -> dict[str, Any]:
     assert response.status_code == 200, response.get_json()
     return {each["article"]: each for each in response.get_json()["items"]}
 

@@ -237,13 +237,13 @@ def test_midnight_between_clock_and_number_runs_the_command_again(clinic, monkey
         quote = caller.quote(("CT-ABD-RP", None))
         caller.invoice(caller.quote(("CT-ABD-RP", None)))
         midnight = clock.now()
-    last_on = numbering._last_on
+    later = numbering._later
 
     def while_midnight_passes(*args):
         monkeypatch.setattr(clock, "now", lambda: midnight)
-        return last_on(*args)
+        return later(*args)
 
-    monkeypatch.setattr(numbering, "_last_on", while_midnight_passes)
+    monkeypatch.setattr(numbering, "_later", while_midnight_passes)
     monkeypatch.setattr(clock, "now", lambda: midnight - timedelta(seconds=1))
     assert caller.invoice(quote)["date"] == "2027-05-11"
 

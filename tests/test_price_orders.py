@@ -1,6 +1,8 @@
 """Orders make prices, end them, and never touch a day that has passed."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from threading import Barrier
 from typing import Any
 from uuid import UUID
 
@@ -193,6 +195,32 @@ def test_the_lines_are_read_back_as_they_were_written():
     order = draft(*lines)
     with db.reading() as conn:
         assert price_orders.lines_of(conn, order.id) == lines
+
+
+def test_of_two_who_publish_the_same_day_at_once_one_is_told_of_the_other():
+    orders = [draft(line("MRI-1", f"{rubles}.00")) for rubles in (100, 200)]
+    both_ready = Barrier(2)
+
+    def publish(order: price_orders.Order) -> str:
+        both_ready.wait()
+        try:
+            with change(COMMAND_LINE) as made:
+                return publishing.publish(made, order.id).status
+        except PricesOverlap as overlap:
+            return str(overlap.members["order"])
+
+    with ThreadPoolExecutor(2) as threads:
+        said = list(threads.map(publish, orders))
+    winner = orders[said.index("published")]
+    assert sorted(said) == sorted(["published", str(winner.id)])
+
+
+def test_publishing_does_not_hold_up_those_who_only_refer_to_the_list(opened):
+    order = draft(line("MRI-1", "100.00"))
+    with change(COMMAND_LINE) as made, psycopg.connect(opened.owner, autocommit=True) as other:
+        publishing.publish(made, order.id)
+        other.execute("SET lock_timeout = '100ms'")
+        other.execute("SELECT FROM price_list WHERE code = 'base' FOR KEY SHARE")
 
 
 # ---- Whatever the orders are ----

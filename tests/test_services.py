@@ -1,6 +1,7 @@
 """Services under their articles."""
 
 import pytest
+from werkzeug.test import TestResponse
 
 from tests import given, given_prices
 from tests.given import faults, made
@@ -13,7 +14,7 @@ ULTRASOUND = {
 }
 
 
-def etag(clinic, article):
+def etag(clinic: given.Caller, article: str) -> str:
     return clinic.get(f"/v1/services/{article}").headers["ETag"]
 
 
@@ -134,7 +135,7 @@ def test_the_history_shows_past_future_and_corrected_prices(app):
 # ---- Lists ----
 
 
-def articles(response):
+def articles(response: TestResponse) -> list[str]:
     assert response.status_code == 200, response.get_json()
     return [each["article"] for each in response.get_json()["items"]]
 

@@ -1,0 +1,234 @@
+"""Issued documents and the journal against raw SQL: what the application's role tries, and what even the owner does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from clinic import db
+from clinic.embedded import Cluster, Urls
+from tests import given
+from tests.conftest import SETTINGS
+from tests.running import new_database
+from wsgi import create_app
+
+
+@dataclass(frozen=True)
+class Books:
+    """A clinic with an issued invoice and the quote it was made from, a cancelled invoice and a draft."""
+
+    urls: Urls
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def books(cluster: Cluster) -> Iterator[Books]:
+    with new_database(cluster) as urls:
+        db.open_pool(urls.app, size=2)
+        try:
+            given.main_branch()
+            given.sample()
+            clinic = given.caller(create_app(SETTINGS), "*")
+            quote = clinic.quote(("ONC-CONS-1", "candidate"))
+            issued = clinic.invoice(quote)
+            cancelled = clinic.invoice(clinic.quote(("ONC-CONS-1", "candidate")))
+            given.made(clinic.post(f"/v1/invoices/{cancelled['id']}/cancel", {"reason": "Ошибка"}))
+            draft = clinic.draft(("ONC-CONS-1", "candidate"))
+        finally:
+            db.close_pool()
+        named = {"quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft}
+        yield Books(urls, {name: each["id"] for name, each in named.items()})
+
+
+NOT_ALLOWED = pg.InsufficientPrivilege
+REFUSED = pg.RestrictViolation
+
+ATTACKS = {
+    # The frozen columns of an issued invoice.
+    "another total": (REFUSED, "UPDATE invoice SET total = 1, subtotal = 1 WHERE id = %(issued)s"),
+    "another number": (REFUSED, "UPDATE invoice SET number = '2026-999999' WHERE id = %(issued)s"),
+    "another date": (REFUSED, "UPDATE invoice SET date = date - 1 WHERE id = %(issued)s"),
+    "another payer": (REFUSED, "UPDATE invoice SET payer_ref = 'P-2' WHERE id = %(issued)s"),
+    "another supplier": (REFUSED, "UPDATE invoice SET supplier = '{}' WHERE id = %(issued)s"),
+    "another comment": (REFUSED, "UPDATE invoice SET comment = 'x' WHERE id = %(issued)s"),
+    "another hash": (NOT_ALLOWED, "UPDATE invoice SET content_sha256 = 'x' WHERE id = %(issued)s"),
+    "another quote": (NOT_ALLOWED, "UPDATE invoice SET quote_id = NULL WHERE id = %(issued)s"),
+    "another branch": (NOT_ALLOWED, "UPDATE invoice SET branch_id = gen_random_uuid() WHERE id = %(issued)s"),
+    "a payment out of the air": (NOT_ALLOWED, "UPDATE invoice SET paid = total WHERE id = %(issued)s"),
+    "a total while it is cancelled": (
+        REFUSED,
+        "UPDATE invoice SET status = 'cancelled', total = 1, subtotal = 1 WHERE id = %(issued)s",
+    ),
+    "a hash while it is issued": (
+        NOT_ALLOWED,
+        "UPDATE invoice SET status = 'issued', content_sha256 = 'x' WHERE id = %(draft)s",
+    ),
+    # Its status.
+    "back to draft": (REFUSED, "UPDATE invoice SET status = 'draft' WHERE id = %(issued)s"),
+    "discarded after issue": (REFUSED, "UPDATE invoice SET status = 'discarded' WHERE id = %(issued)s"),
+    "issued once more": (REFUSED, "UPDATE invoice SET status = 'issued' WHERE id = %(cancelled)s"),
+    "cancelled before issue": (REFUSED, "UPDATE invoice SET status = 'cancelled' WHERE id = %(draft)s"),
+    "issued without a number": (pg.CheckViolation, "UPDATE invoice SET status = 'issued' WHERE id = %(draft)s"),
+    "born issued": (
+        REFUSED,
+        """
+        INSERT INTO invoice (id, branch_id, status, series_id, sequence, number, date, issued_at, supplier, payer_party,
+                             payer_ref, payer, price_list, subtotal, discount, total, content_sha256, created_at,
+                             created_by, updated_at)
+        SELECT gen_random_uuid(), branch_id, 'issued', series_id, 99, '2026-000099', date, now(), supplier, payer_party,
+               payer_ref, payer, price_list, 0, 0, 0, 'x', now(), 'x', now() FROM invoice WHERE id = %(issued)s
+        """,
+    ),
+    "born paid": (
+        REFUSED,
+        """
+        INSERT INTO invoice (id, branch_id, status, date, payer_party, payer_ref, payer, price_list, subtotal, discount,
+                             total, paid, created_at, created_by, updated_at)
+        SELECT gen_random_uuid(), branch_id, 'draft', date, payer_party, payer_ref, payer, price_list, 5, 0, 5, 5,
+               now(), 'x', now() FROM invoice WHERE id = %(issued)s
+        """,
+    ),
+    "upsert": (
+        REFUSED,
+        """
+        INSERT INTO invoice (id, branch_id, status, date, payer_party, payer_ref, payer, price_list, subtotal, discount,
+                             total, created_at, created_by, updated_at)
+        SELECT id, branch_id, 'draft', date, payer_party, payer_ref, payer, price_list, 0, 0, 0, now(), 'x', now()
+          FROM invoice WHERE id = %(issued)s
+            ON CONFLICT (id) DO UPDATE SET status = 'draft', total = 0, subtotal = 0
+        """,
+    ),
+    # Its lines.
+    "a line changed": (REFUSED, "UPDATE invoice_line SET vat_rate = 22, vat_amount = 1 WHERE invoice_id = %(issued)s"),
+    "a line's amount": (NOT_ALLOWED, "UPDATE invoice_line SET amount = 1 WHERE invoice_id = %(issued)s"),
+    "a line removed": (REFUSED, "DELETE FROM invoice_line WHERE invoice_id = %(issued)s"),
+    "a line added": (
+        REFUSED,
+        """
+        INSERT INTO invoice_line
+        SELECT line.* FROM invoice_line AS old,
+               jsonb_populate_record(NULL::invoice_line, to_jsonb(old) || '{"position": 2}') AS line
+         WHERE old.invoice_id = %(issued)s
+        """,
+    ),
+    "a line moved to it": (
+        NOT_ALLOWED,
+        "UPDATE invoice_line SET invoice_id = %(issued)s, position = 2 WHERE invoice_id = %(draft)s",
+    ),
+    # Accepted quotes.
+    "an accepted quote's total": (NOT_ALLOWED, "UPDATE quote_revision SET total = 1 WHERE quote_id = %(quote)s"),
+    "an accepted quote reopened": (
+        REFUSED,
+        "UPDATE quote_revision SET status = 'draft' WHERE quote_id = %(quote)s",
+    ),
+    "another quote code": (REFUSED, "UPDATE quote SET code = '0123456789' WHERE id = %(quote)s"),
+    "an accepted quote's price": (NOT_ALLOWED, "UPDATE quote_line SET unit_price = 1 WHERE quote_id = %(quote)s"),
+    "an accepted quote's line more": (
+        REFUSED,
+        """
+        INSERT INTO quote_line
+        SELECT line.* FROM quote_line AS old,
+               jsonb_populate_record(NULL::quote_line, to_jsonb(old) || '{"position": 2}') AS line
+         WHERE old.quote_id = %(quote)s
+        """,
+    ),
+    "more invoiced than quoted": (
+        pg.CheckViolation,
+        "UPDATE quote_line SET invoiced_quantity = 2 WHERE quote_id = %(quote)s",
+    ),
+    # Numbers and credit notes.
+    "a number skipped": (REFUSED, "UPDATE number_series SET next_no = next_no + 2"),
+    "a number given again": (REFUSED, "UPDATE number_series SET next_no = next_no - 1"),
+    "a date put back": (REFUSED, "UPDATE number_series SET last_on = last_on - 1"),
+    "another prefix": (NOT_ALLOWED, "UPDATE number_series SET prefix = 'X'"),
+    "another credit": (NOT_ALLOWED, "UPDATE credit_note SET amount = 1"),
+    # The journal.
+    "a row in the journal": (
+        NOT_ALLOWED,
+        """
+        INSERT INTO journal (position, id, type, version, at, actor, object_type, object_id, data, sha256)
+        VALUES (999, gen_random_uuid(), 'x', 1, now(), 'x', 'x', gen_random_uuid(), '{}', 'x')
+        """,
+    ),
+    "another actor": (NOT_ALLOWED, "UPDATE journal SET actor = 'somebody else'"),
+    "another head": (NOT_ALLOWED, "UPDATE journal_head SET position = 0"),
+    "no head": (NOT_ALLOWED, "DELETE FROM journal_head"),
+    # Persons and those who read about them.
+    "another name": (NOT_ALLOWED, "UPDATE party SET name = 'Петров Пётр'"),
+    "nobody read it": (NOT_ALLOWED, "DELETE FROM access_log"),
+    # The guards themselves.
+    "a trigger switched off": (NOT_ALLOWED, "ALTER TABLE invoice DISABLE TRIGGER invoice_frozen"),
+    "all triggers switched off": (NOT_ALLOWED, "SET session_replication_role = replica"),
+    "a trigger dropped": (NOT_ALLOWED, "DROP TRIGGER invoice_frozen ON invoice"),
+    "a guard replaced": (
+        NOT_ALLOWED,
+        "CREATE OR REPLACE FUNCTION keep_frozen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    ),
+    "a table of the same name": (NOT_ALLOWED, "CREATE TABLE public.invoice_ (id int)"),
+    "the owner's role": (NOT_ALLOWED, "SET ROLE clinic_owner"),
+}
+KEPT = ("quote", "quote_revision", "invoice", "number_series", "credit_note", "journal")
+
+
+@contextmanager
+def undone(url: str) -> Iterator[psycopg.Connection]:
+    """A connection whose every change is undone."""
+    with psycopg.connect(url) as conn:
+        yield conn
+        conn.rollback()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_application_cannot(books, name):
+    refusal, attack = ATTACKS[name]
+    with undone(books.urls.app) as conn, pytest.raises(refusal):
+        conn.execute(attack.encode(), books.ids)
+
+
+@pytest.mark.parametrize("table", [*KEPT, "invoice_line", "quote_line", "party"])
+def test_the_application_deletes_and_empties_nothing(books, table):
+    for attack in (f"DELETE FROM {table}", f"TRUNCATE {table} CASCADE"):
+        with undone(books.urls.app) as conn, pytest.raises((NOT_ALLOWED, REFUSED)):
+            conn.execute(attack.encode())
+
+
+@pytest.mark.parametrize("name", [name for name, (refusal, _) in ATTACKS.items() if refusal is not NOT_ALLOWED])
+def test_triggers_and_constraints_stop_the_owner_too(books, name):
+    refusal, attack = ATTACKS[name]
+    with undone(books.urls.owner) as conn, pytest.raises(refusal):
+        conn.execute(attack.encode(), books.ids)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *(f"DELETE FROM {table}" for table in KEPT),
+        *(f"TRUNCATE {table} CASCADE" for table in (*KEPT, "invoice_line", "quote_line", "party")),
+        "DELETE FROM invoice_line WHERE invoice_id = %(issued)s",
+        "DELETE FROM quote_line WHERE quote_id = %(quote)s",
+        "UPDATE invoice_line SET amount = 1, gross = 1 WHERE invoice_id = %(issued)s",
+        "UPDATE invoice SET content_sha256 = 'x' WHERE id = %(issued)s",
+        "UPDATE invoice SET quote_id = NULL, quote_revision = NULL WHERE id = %(issued)s",
+        "UPDATE quote_revision SET total = 1, subtotal = 1 WHERE quote_id = %(quote)s",
+        "UPDATE quote_line SET unit_price = 1 WHERE quote_id = %(quote)s",
+        "UPDATE credit_note SET amount = 1",
+        "UPDATE journal SET actor = 'somebody else'",
+        "UPDATE invoice_line SET invoice_id = %(issued)s, position = 2 WHERE invoice_id = %(draft)s",
+        "UPDATE invoice_line SET invoice_id = %(draft)s, position = 2 WHERE invoice_id = %(issued)s",
+    ],
+)
+def test_the_owner_cannot_either(books, attack):
+    with undone(books.urls.owner) as conn, pytest.raises(REFUSED):
+        conn.execute(attack.encode(), books.ids)
+
+
+def test_a_draft_whose_lines_were_moved_cannot_be_committed_as_issued(books):
+    """The sums are compared at COMMIT, so nothing in between can cheat them."""
+    with psycopg.connect(books.urls.owner) as conn, pytest.raises(pg.CheckViolation, match="do not add up"):
+        conn.execute("UPDATE invoice SET subtotal = 1, total = 1 WHERE id = %s", (books.ids["draft"],))
+        conn.commit()
