@@ -85,7 +85,7 @@ def create(change: Change, code: str, name_ru: str, name_en: str, parent: str | 
         )
     except pg.UniqueViolation as exc:
         raise CategoryTaken(category=code) from exc
-    except pg.ForeignKeyViolation as exc:
+    except (pg.ForeignKeyViolation, pg.CheckViolation) as exc:  # nor does it stand inside itself
         raise InvalidInput([Fault("/parent", "unknown_category")]) from exc
     change.record("category.created", category.id, code=code, parent=parent)
     return category

@@ -74,7 +74,8 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
     return {
         "quote_id": itertools.cycle([each["id"] for each in quotes]),
         "invoice_id": itertools.cycle([each["id"] for pair in zip(drafts, issued * 2, strict=True) for each in pair]),
-        "article": itertools.cycle(["MRI-ABD-RP", "ONC-CONS-1"]),
+        # Not those that the examples sell: these may come to be sold no longer.
+        "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
     }
 
