@@ -22,7 +22,7 @@ PAGES = ("clinic.pages", "catalog.pages", "billing.pages")
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import clock, http, pages
+    from clinic import clock, http, openapi, pages
 
     settings = settings or from_environment()
     clock.use_zone(settings.timezone)
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> App:
     )
     app.url_map.strict_slashes = False
     http.set_up(app, pages.problem_page)
-    api = http.describe(app)
+    api = openapi.describe(app)
     for module in ROUTES:
         api.register_blueprint(import_module(module).bp)
     for module in PAGES:

@@ -10,7 +10,7 @@ import itertools
 import selectors
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,32 +85,36 @@ def _length(head: bytes) -> int:
     return int(head[place + 15 : (head + b"\r\n").find(b"\r\n", place)]) if place >= 0 else 0
 
 
-def run(address: Address, status: int, requests: Sequence[Iterable[bytes]], seconds: float = 3600.0) -> Outcome:
-    """Each caller sends its own requests in turn, until none is left or the seconds are over.
+def run(address: Address, status: int, requests: Iterable[bytes], callers: int, seconds: float = 3600.0) -> Outcome:
+    """Each caller takes the next request of all, until none is left or the seconds are over.
 
     Raises:
         WrongAnswer: an answer has another status.
     """
-    expected = b"HTTP/1.1 %d " % status
-    with ExitStack() as open_, selectors.DefaultSelector() as ready:
-        callers = [_Caller(address, iter(each), expected) for each in requests]
-        for caller in callers:
-            ready.register(open_.enter_context(caller.socket), selectors.EVENT_READ, caller)
-        answers, asking = 0, len(callers)
+    left, expected = iter(requests), b"HTTP/1.1 %d " % status
+    with ExitStack() as opened, selectors.DefaultSelector() as ready:
+        for _ in range(callers):
+            caller = _Caller(address, left, expected)
+            ready.register(opened.enter_context(caller.socket), selectors.EVENT_READ, caller)
+        answers, asking = 0, callers
         own, begun = time.process_time(), time.perf_counter()
-        for caller in callers:
-            caller.ask()
+        for key in list(ready.get_map().values()):
+            key.data.ask()
         end = begun + seconds
         while asking and (now := time.perf_counter()) < end:
             for key, _ in ready.select(end - now):
-                if key.data.hear():
-                    answers += 1
-                    asking -= not key.data.ask()
+                if not key.data.hear():
+                    continue
+                answers += 1
+                if not key.data.ask():
+                    # The server closes a connection that has nothing more to say.
+                    ready.unregister(key.fileobj)
+                    asking -= 1
         return Outcome(answers, time.perf_counter() - begun, time.process_time() - own)
 
 
 def _repeat(address: Address, status: int, wanted: bytes, connections: int, seconds: float) -> Outcome:
-    return run(address, status, [itertools.repeat(wanted)] * connections, seconds)
+    return run(address, status, itertools.repeat(wanted), connections, seconds)
 
 
 class Crowd:

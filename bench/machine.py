@@ -155,12 +155,12 @@ class Compared:
     def line(self) -> str:
         ratios = [ours / ceiling for ours, ceiling in self.pairs]
         ours, ceiling = (statistics.median(each) for each in zip(*self.pairs, strict=True))
-        return f"{self.name:<24}{ours:>10.0f}{ceiling:>10.0f}{self.ratio:>9.2f}   {min(ratios):.2f}–{max(ratios):.2f}"
+        return f"{self.name:<24}{ours:>10.0f}{ceiling:>12.0f}{self.ratio:>9.2f}   {min(ratios):.2f}–{max(ratios):.2f}"
 
 
 def table(ceiling: str, rows: Sequence[Compared]) -> str:
     """The rows under their heading; rates are medians per second."""
-    heading = f"{'per second':<24}{'service':>10}{ceiling:>10}{'ratio':>9}   least–most"
+    heading = f"{'per second':<24}{'service':>10}{ceiling:>12}{'ratio':>9}   least–most"
     return "\n".join([heading, *(row.line() for row in rows)])
 
 

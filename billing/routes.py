@@ -16,7 +16,7 @@ from billing.issuing import CancelIn, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
 from billing.quotes import DiscountAboveLimit, Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
 from billing.quoting import QuoteIn
-from clinic import access_log, clock, db, errors, fields, http, parties
+from clinic import access_log, clock, db, errors, fields, http, lists, parties
 from clinic.command import Change
 from clinic.settings import Settings
 
@@ -29,7 +29,7 @@ class RevisionIn(fields.Shape):
     revision = fields.Whole(1, 100_000, load_default=None, allow_none=True)
 
 
-class QuoteFilter(http.Page):
+class QuoteFilter(lists.Page):
     status = fields.Choice(
         "draft", "sent", "accepted", "invoiced", "declined", "expired", "superseded", "cancelled", load_default=None
     )
@@ -44,7 +44,7 @@ class QuotesOut(ma.Schema):
     next_cursor = ma.fields.String(required=True, allow_none=True)
 
 
-class InvoiceFilter(http.Page):
+class InvoiceFilter(lists.Page):
     status = fields.Choice("draft", "issued", "cancelled", "discarded", load_default=None)
     payment_status = fields.Choice("unpaid", "partially_paid", "paid", "settled", load_default=None)
     payer = fields.Form(parties.REF, load_default=None)
@@ -119,11 +119,11 @@ def list_quotes(wanted: dict[str, Any]) -> Response:
     """List quotes, newest first
 
     `since` and `until` are days of the quotes, both included."""
-    behind = http.place_of("quotes", http.filters_of(wanted), wanted["cursor"])
+    behind = lists.place_of("quotes", lists.filters_of(wanted), wanted["cursor"])
     code = wanted["code"] and (quote_codes.read(wanted["code"]) or "?")
     with db.transaction() as conn:
         rows = quotes.page(conn, http.actor(), wanted | {"code": code}, behind)
-        found, cursor = http.page_of("quotes", wanted, rows, lambda quote: [quote.date.isoformat(), str(quote.id)])
+        found, cursor = lists.page_of("quotes", wanted, rows, lambda quote: [quote.date.isoformat(), str(quote.id)])
         lines = quotes.lines_of(conn, found)
         _note(conn, "list", "quote", [quote.id for quote in found if quote.patient_party])
     return http.reply({"items": [quotes.as_json(quote, lines[quote.id]) for quote in found], "next_cursor": cursor})
@@ -251,10 +251,10 @@ def list_invoices(wanted: dict[str, Any]) -> Response:
     """List invoices, newest first
 
     `since` and `until` are days of the invoices, both included."""
-    behind = http.place_of("invoices", http.filters_of(wanted), wanted["cursor"])
+    behind = lists.place_of("invoices", lists.filters_of(wanted), wanted["cursor"])
     with db.transaction() as conn:
         rows = invoices.page(conn, http.actor(), wanted, behind)
-        found, cursor = http.page_of(
+        found, cursor = lists.page_of(
             "invoices", wanted, rows, lambda invoice: [invoice.date.isoformat(), str(invoice.id)]
         )
         lines = invoices.lines_of(conn, [invoice.id for invoice in found])

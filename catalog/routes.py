@@ -12,7 +12,7 @@ from catalog.categories import CategoryIn, CategoryOut, CategoryTaken
 from catalog.price_lists import PriceListOut
 from catalog.ranks import RankOut
 from catalog.services import ArticleTaken, Service, ServiceHasPrices, ServiceIn, ServiceOut, ServicePatch
-from clinic import clock, db, errors, fields, http
+from clinic import clock, db, errors, fields, http, lists
 
 bp = http.Blueprint("catalog", __name__, url_prefix="/v1", description="What the clinic sells, and for how much")
 
@@ -86,7 +86,7 @@ class FeedOut(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(FeedItemOut), required=True)
 
 
-class ServicesQuery(http.Page):
+class ServicesQuery(lists.Page):
     category = fields.Form(
         categories.FORM, load_default=None, metadata={"description": "only this category and those inside it"}
     )
@@ -163,7 +163,7 @@ def _etag(service: Service) -> str:
 @bp.contract(may="catalog:read", gives={200: ServicesOut}, query=ServicesQuery, refuses=(errors.BadCursor,))
 def list_services(wanted: dict[str, Any]) -> Response:
     """Services, by article"""
-    place = http.place_of("services", http.filters_of(wanted), wanted["cursor"])
+    place = lists.place_of("services", lists.filters_of(wanted), wanted["cursor"])
     with db.reading() as conn:
         rows = services.listed(
             conn,
@@ -173,7 +173,7 @@ def list_services(wanted: dict[str, Any]) -> Response:
             after=place[0] if place else None,
             limit=wanted["limit"] + 1,
         )
-    rows, cursor = http.page_of("services", wanted, rows, lambda service: [service.article])
+    rows, cursor = lists.page_of("services", wanted, rows, lambda service: [service.article])
     return http.reply({"items": [each.as_json(http.lang()) for each in rows], "next_cursor": cursor})
 
 

@@ -21,12 +21,12 @@ from uuid import UUID
 import flask_smorest
 import marshmallow as ma
 import orjson
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
-from clinic import api_keys, command, cursors, db, errors, fields, idempotency
+from clinic import api_keys, command, db, errors, fields, idempotency, openapi
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, Problem
@@ -152,29 +152,6 @@ class Query(fields.Shape):
     lang = fields.Choice("ru", "en", metadata={"description": "language; before Accept-Language"})
 
 
-class FaultOut(ma.Schema):
-    """One wrong place."""
-
-    pointer = ma.fields.String(required=True, metadata={"example": "/lines/2/doctor_rank"})
-    code = ma.fields.String(required=True, metadata={"example": "unknown_rank"})
-    message = ma.fields.String(required=True)
-
-
-class ProblemOut(ma.Schema):
-    """RFC 9457 problem details. `code` is stable; further members depend on it."""
-
-    class Meta:
-        unknown = ma.INCLUDE
-
-    type = ma.fields.String(required=True)
-    title = ma.fields.String(required=True)
-    status = ma.fields.Integer(required=True)
-    code = ma.fields.String(required=True)
-    detail = ma.fields.String(required=True)
-    request_id = ma.fields.String(required=True)
-    errors = ma.fields.List(ma.fields.Nested(FaultOut))
-
-
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     """A blueprint whose routes state their contract in one decorator."""
 
@@ -229,8 +206,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 # No body is read as an empty object, so it may be left out where every member may.
                 needed = any(field.required for field in takes().fields.values())
                 wrapped = self.arguments(takes(), example=example, required=needed)(wrapped)
-            problems = [*refuses, *_implied(may, takes is not None, key, match)]
-            wrapped = self.doc(**_documentation(may, problems, key, match))(wrapped)
+            public = may == PUBLIC
+            implied = openapi.implied(public=public, has_body=takes is not None, key=key, match=match)
+            documented = openapi.documentation(None if public else may, [*refuses, *implied], key, match)
+            wrapped = self.doc(**documented)(wrapped)
             return cast(View, _guarded(wrapped, may, key))
 
         return decorate
@@ -265,117 +244,6 @@ def _refuse_repeated_parameters() -> None:
         twice = [name for name, values in request.args.lists() if len(values) > 1]
         if twice:
             raise InvalidInput([Fault(f"?{name}", "repeated_parameter") for name in sorted(twice)])
-
-
-def _implied(may: str, has_body: bool, key: str | None, match: bool) -> Iterator[type[Problem]]:
-    yield InvalidInput
-    yield errors.DatabaseAway
-    if may != PUBLIC:
-        yield errors.Unauthorized
-        yield errors.Forbidden
-    if has_body or key:
-        yield errors.UnreadableJson
-        yield errors.DuplicateMember
-        yield errors.TooLarge
-        yield errors.UnsupportedMediaType
-    if key:
-        yield errors.InProgress
-        yield errors.IdempotencyKeyReused
-    if key == "required":
-        yield errors.IdempotencyKeyRequired
-    if match:
-        yield errors.PreconditionRequired
-        yield errors.PreconditionFailed
-
-
-def _documentation(may: str, problems: Sequence[type[Problem]], key: str | None, match: bool) -> dict[str, Any]:
-    headers = []
-    if key:
-        headers.append(
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": key == "required",
-                "description": "8 to 255 characters: new for a new intention, the same for a repeat",
-                "schema": {"type": "string", "minLength": 8, "maxLength": 255, "pattern": "^[\\x21-\\x7e]{8,255}$"},
-                "example": "5f0c2c1e-issue",
-            }
-        )
-    if match:
-        headers.append(
-            {
-                "name": "If-Match",
-                "in": "header",
-                "required": True,
-                "description": "the ETag that was read",
-                "schema": {"type": "string"},
-            }
-        )
-    return {
-        "security": [] if may == PUBLIC else [{"key": []}],
-        **({} if may == PUBLIC else {"x-scope": may}),
-        **({"parameters": headers} if headers else {}),
-        "responses": _problem_answers(problems),
-    }
-
-
-def _problem_answers(problems: Sequence[type[Problem]]) -> dict[str, Any]:
-    answers: dict[str, Any] = {}
-    for status in sorted({each.status for each in problems}):
-        named = {each.code(): each for each in problems if each.status == status}
-        answers[str(status)] = {
-            "description": "; ".join(f"`{code}`: {each.words('en')[0]}" for code, each in named.items()),
-            "content": {
-                "application/problem+json": {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "examples": {code: {"value": _problem_example(each)} for code, each in named.items()},
-                }
-            },
-        }
-    return answers
-
-
-def _problem_example(problem: type[Problem]) -> dict[str, Any]:
-    title, explanation = problem.words("en")
-    shown: dict[str, Any] = {
-        "type": f"/problems/{problem.code()}",
-        "title": title,
-        "status": problem.status,
-        "code": problem.code(),
-        "detail": explanation,
-        "request_id": "0197d1b0c3",
-    }
-    if problem is InvalidInput:
-        fault = Fault("/lines/3/quantity", "not_positive")
-        shown["errors"] = [{"pointer": fault.pointer, "code": fault.code, "message": fault.message("en")}]
-    return shown
-
-
-class Api(flask_smorest.Api):  # type: ignore[misc]
-    """The description of the JSON contract, made from the schemas that validate."""
-
-    # Each route lists its own refusals; a default one would point at a response that is not there.
-    DEFAULT_ERROR_RESPONSE_NAME = None
-
-    def _register_error_handlers(self) -> None:
-        """Ours are registered by `set_up`, for pages too."""
-
-    def _register_responses(self) -> None:
-        """Each route lists its own refusals; there is no default one."""
-
-
-def describe(app: Flask) -> Api:
-    """The OpenAPI 3.1 description of `app`, filled as blueprints are registered with it."""
-    api = Api()
-    for field in (fields.Text, fields.Form, fields.Day, fields.Choice, fields.Quantity):
-        api.register_field(field, "string", None)
-    api.register_field(fields.Whole, "integer", None)
-    api.register_field(fields.Flag, "boolean", None)
-    api.init_app(app)
-    app.extensions["clinic-api"] = api
-    api.spec.components.schema("Problem", schema=ProblemOut)
-    api.spec.components.security_scheme("key", {"type": "http", "scheme": "bearer", "bearerFormat": "cb_…"})
-    return api
 
 
 class App(Flask):
@@ -549,43 +417,3 @@ def must_match(current: str) -> None:
         raise errors.PreconditionRequired()
     if not request.if_match.contains_raw(current) and not request.if_match.contains(current.strip('"')):
         raise errors.PreconditionFailed(current=current)
-
-
-def cursor_for(name: str, filters: dict[str, Any], place: list[str]) -> str:
-    """A cursor of the list `name` under `filters` for this caller."""
-    return cursors.sealed(current_app.config["CLINIC_SECRET"], [name, filters, actor().branch_id], place)
-
-
-def place_of(name: str, filters: dict[str, Any], cursor: str | None) -> list[str] | None:
-    """Where a caller's cursor stands; None at the beginning.
-
-    Raises:
-        BadCursor: it is not a cursor of this list.
-    """
-    if cursor is None:
-        return None
-    return cursors.opened(current_app.config["CLINIC_SECRET"], [name, filters, actor().branch_id], cursor)
-
-
-class Page(Query):
-    """A piece of a list."""
-
-    limit = fields.Whole(1, 200, query=True, load_default=50)
-    cursor = fields.Form(
-        r"[A-Za-z0-9_-]{1,500}", load_default=None, metadata={"description": "next_cursor of the page before"}
-    )
-
-
-def page_of(
-    name: str, wanted: dict[str, Any], rows: list[Any], place: Callable[[Any], list[str]]
-) -> tuple[list[Any], str | None]:
-    """The rows of one page and the cursor of the next, from `limit` + 1 rows."""
-    if len(rows) <= wanted["limit"]:
-        return rows, None
-    kept = rows[: wanted["limit"]]
-    return kept, cursor_for(name, filters_of(wanted), place(kept[-1]))
-
-
-def filters_of(wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a cursor is bound to: the filters, not the page."""
-    return {name: value for name, value in wanted.items() if name not in {"limit", "cursor", "lang"}}

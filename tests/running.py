@@ -84,12 +84,12 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(each) for each in children.read_text().split()]
 
-    def of_each_worker(self, call: Callable[[], Answer]) -> list[Answer]:
-        """What each worker answers: the others stand still meanwhile."""
+    def with_each_worker(self, call: Callable[[], Result]) -> list[Result]:
+        """What comes of `call` when each worker in turn is the only one: the others stand still meanwhile."""
         workers = self.workers()
-        return [self._of_one(each, workers, call) for each in workers]
+        return [self._with_one(each, workers, call) for each in workers]
 
-    def _of_one(self, worker: int, workers: list[int], call: Callable[[], Answer]) -> Answer:
+    def _with_one(self, worker: int, workers: list[int], call: Callable[[], Result]) -> Result:
         others = [each for each in workers if each != worker]
         try:
             for each in others:
