@@ -87,7 +87,17 @@ def publish(change: Change, order_id: UUID) -> Order:
 
 
 def _targets(conn: db.Connection, order: Order) -> list[_Target]:
-    # FOR SHARE: nobody turns «priced by rank» over while its prices are being made.
+    # Nobody turns «priced by rank» over while its prices are made. A statement of its own: one that waits for a lock
+    # goes on with the joins it made before it waited.
+    conn.execute(
+        """
+        SELECT FROM medical_service
+         WHERE id IN (SELECT service_id FROM price_order_line WHERE order_id = %(order)s::uuid)
+         ORDER BY id
+           FOR SHARE
+        """,
+        {"order": order.id},
+    )
     return db.many(
         conn,
         _Target,
@@ -110,7 +120,6 @@ def _targets(conn: db.Connection, order: Order) -> list[_Target]:
                AND corrected_by IS NULL) AS around ON true
          WHERE line.order_id = %(order)s::uuid
          ORDER BY line.position, rank.position
-           FOR SHARE OF service
         """,
         {"order": order.id, "list": order.price_list, "day": order.effective_from},
     )

@@ -87,9 +87,9 @@ def claim(conn: db.Connection, wanted: Claim) -> Answer | None:
                 "now": clock.now(),
             },
         )
+        return None if taken else _again(conn, wanted)
     except pg.LockNotAvailable as exc:
         raise InProgress() from exc
-    return None if taken else _again(conn, wanted)
 
 
 def _again(conn: db.Connection, wanted: Claim) -> Answer:
