@@ -14,9 +14,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -159,7 +158,7 @@ def _recorded(app: App, secret: str) -> recording.Script:
         str(_patient_id(2)): _PATIENT_ID.format(number=call),
     }
     made_of = recording.script_of(first, second, known)
-    # Constant for pgbench, varying for us: the calls of a client are numbered across all clients and rounds.
+    # Calls are numbered over all clients and rounds: client 3's second call of a round that began at 100 is 111.
     begin = f"\\set number :number + 1\n\\set {recording.CALL} :first + :number * {CALLERS} + :client_id\n"
     return recording.Script(begin + made_of.text, made_of.constants)
 
@@ -190,17 +189,19 @@ class _Race:
     used: int = _FIRST
     issued: int = 3
     own: float = 0.0
-    pairs: list[tuple[float, float]] = field(default_factory=list)
 
     def run(self, name: str, *, pinned: bool) -> Compared:
-        with machine.serving("wsgi:app", self.urls, "/health/ready", pinned=pinned) as address, _folder() as folder:
-            (folder / "script").write_text(self.script.text)
+        with (
+            machine.serving("wsgi:app", self.urls, "/health/ready", pinned=pinned) as address,
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            script = Path(folder) / "script"
+            script.write_text(self.script.text)
             self._service(address, self.wanted.invoices // 2)  # warms up, and does not count
             # Plans made for tables that were empty a moment ago would stay until the server looks for itself.
             _settle(self.urls)
             pairs = [
-                (self._service(address, self.wanted.invoices), self._pgbench(folder / "script"))
-                for _ in range(self.wanted.rounds)
+                (self._service(address, self.wanted.invoices), self._pgbench(script)) for _ in range(self.wanted.rounds)
             ]
         return Compared(name, pairs)
 
@@ -242,12 +243,6 @@ class _Race:
         if done.returncode or rate is None:
             raise SystemExit(f"pgbench failed:\n{done.stdout}{done.stderr}")
         return float(rate[1])
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="clinic-bench-") as folder:
-        yield Path(folder)
 
 
 def _session() -> str:

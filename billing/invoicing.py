@@ -70,13 +70,15 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
     Raises:
         QuoteExpired, QuoteNotOpen, DiscountAboveLimit: the quote cannot be accepted.
         QuoteAlreadyInvoiced: nothing is left.
-        InvalidInput: a part does not exist or exceeds what is left.
+        InvalidInput: a part does not exist or exceeds what is left, or the due date has passed.
     """
     quote = quotes.locked(change.conn, change.actor, quote_id, wanted["revision"])
     if quote.status == "invoiced":
         raise QuoteAlreadyInvoiced(quote=quote.id, invoice=_latest(change.conn, quote.id))
     quote.must_be("draft", "sent", "accepted")
     quote.must_be_firm_on(change.today)
+    if faults := _due_date_faults(wanted["due_date"], change.today):
+        raise InvalidInput(faults)
     lines = parts.taken(change.conn, quote, wanted["lines"])
     if quote.status != "accepted":
         quotes.set_status(change, quote, "accepted")

@@ -117,11 +117,12 @@ class Quantity(_Coded):
     _pattern = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?", re.ASCII)
 
     def __init__(self, **given: Any) -> None:
+        # The pattern is asked of a string only, the bounds of a number only.
         shown = {
-            "anyOf": [
-                {"type": "string", "pattern": r"^(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,3})?$"},
-                {"type": "integer", "minimum": 1, "maximum": 999999},
-            ],
+            "type": ["string", "integer"],
+            "pattern": r"^(?=.*[1-9])[0-9]{1,6}(\.[0-9]{1,3})?$",
+            "minimum": 1,
+            "maximum": 999999,
             "example": "1",
         }
         super().__init__(metadata=shown, **given)

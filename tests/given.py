@@ -39,9 +39,13 @@ def main_branch() -> None:
         branches.create(made, branches.MAIN, "Клиника", "")
 
 
+FIRST_DAY = "2026-11-23"
+"""The day from which the clinic's prices are in force, whatever day the tests run on."""
+
+
 def sample() -> None:
-    """The clinic's real price list as order No. 1 of today."""
-    with change(COMMAND_LINE) as made:
+    """The clinic's real price list as order No. 1."""
+    with day(FIRST_DAY), change(COMMAND_LINE) as made:
         assert catalog_sample.load(made)
 
 

@@ -59,9 +59,11 @@ def database(cluster: Cluster) -> Iterator[str]:
 def clinic(cluster: Cluster, database: str) -> Iterator[given.Caller]:
     """The clinic with its real price list, and a program that has every scope by its name."""
     db.open_pool(cluster.app_url(database), size=4)
-    given.main_branch()
-    given.sample()
-    yield given.caller(APP, *SCOPES)
+    # The day the examples speak of: the same requests find the same clinic on any day.
+    with given.day("2026-11-23"):
+        given.main_branch()
+        given.sample()
+        yield given.caller(APP, *SCOPES)
     db.close_pool()
 
 
@@ -262,6 +264,39 @@ def test_a_wrong_type_or_query_is_refused_by_a_name(clinic, path, type_, status)
     assert_refused(sent(clinic, path, b'{"lines": [{"article": "MRI-ABD-RP"}]}', type_), status)
 
 
+def needed_headers():
+    for name, operation in OPERATIONS.items():
+        for each in operation.get("parameters", ()):
+            if each["in"] == "header" and each["required"]:
+                yield pytest.param(name, each["name"], id=f"{name} {each['name']}")
+
+
+@pytest.mark.parametrize(("name", "header"), list(needed_headers()))
+def test_a_needed_header_is_missed_by_name(clinic, known, name, header):
+    method, path = name.split()
+    media = OPERATIONS[name].get("requestBody", {}).get("content", {}).get("application/json", {})
+    fresh = {
+        "quote_id": iter([clinic.quote(("MRI-ABD-RP", None))["id"]]),
+        "invoice_id": iter([clinic.draft(("MRI-ABD-RP", None))["id"]]),
+    }
+    answer = APP.test_client().open(
+        aimed(path, known | fresh),
+        method=method,
+        json=next(examples_of(media), {}),
+        headers={"Authorization": f"Bearer {clinic.secret}"},
+    )
+    status, code = {
+        "Idempotency-Key": (400, "idempotency_key_required"),
+        "If-Match": (428, "precondition_required"),
+    }[header]
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+
+
+def aimed(path, known):
+    """The path with things that exist."""
+    return re.sub(r"\{(\w+)\}", lambda match: next(known[match[1]]), path)
+
+
 def test_bad_input_changes_nothing(cluster, database, clinic, known):
     with psycopg.connect(cluster.owner_url(database), autocommit=True) as conn:
         before = contents(conn)
@@ -280,7 +315,7 @@ def try_wrong_bodies(clinic, known, name):
         return 0
     wrong = list(wrong_bodies(media))
     for body in wrong:
-        address = re.sub(r"\{(\w+)\}", lambda match: next(known[match[1]]), path)
+        address = aimed(path, known)
         headers = {"Authorization": f"Bearer {clinic.secret}", "Idempotency-Key": uuid.uuid4().hex}
         if method == "PATCH":
             headers["If-Match"] = clinic.get(address).headers["ETag"]
