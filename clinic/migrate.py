@@ -71,8 +71,9 @@ def _ensure_role(conn: psycopg.Connection, role: str) -> None:
         pass  # another process made it meanwhile
     except pg.InsufficientPrivilege as exc:
         raise MigrationError(
-            f'the role "{conn.info.user}" may not make the role {role}: '
-            f'run CREATE ROLE {role} LOGIN; GRANT {role} TO "{conn.info.user}"; once as an administrator'
+            f'the role "{conn.info.user}" may not make roles: once as an administrator, run '
+            "CREATE ROLE clinic_app LOGIN; CREATE ROLE clinic_command LOGIN IN ROLE clinic_app; "
+            f'GRANT clinic_app, clinic_command TO "{conn.info.user}";'
         ) from exc
 
 

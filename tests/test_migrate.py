@@ -1,0 +1,66 @@
+"""Migrations: once each, in order, by one process at a time; and the roles beside them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from clinic import migrate
+from clinic.migrate import MigrationError
+
+
+@pytest.fixture
+def empty(cluster):
+    """The URL of an empty database of a role that owns it and may not make roles, and the superuser's."""
+    with psycopg.connect(cluster.owner_url("postgres"), autocommit=True) as owner:
+        owner.execute("CREATE ROLE weak LOGIN")
+        owner.execute("CREATE DATABASE empty OWNER weak")
+        superuser = cluster.owner_url("empty")
+        yield superuser.replace("clinic_owner", "weak"), superuser
+        owner.execute("DROP DATABASE empty WITH (FORCE)")
+        owner.execute("REVOKE clinic_app, clinic_command FROM weak")
+        owner.execute("DROP ROLE weak")
+
+
+def test_each_migration_is_applied_once(empty):
+    _, url = empty
+    assert migrate.run(url) == len(migrate.files())
+    assert migrate.run(url) == 0
+
+
+def test_of_many_starts_at_once_one_migrates(empty):
+    _, url = empty
+    with ThreadPoolExecutor(6) as starts:
+        applied = list(starts.map(lambda _: migrate.run(url), range(6)))
+    assert sorted(applied) == [0] * 5 + [len(migrate.files())]
+
+
+def test_an_applied_file_that_was_edited_is_refused(empty):
+    _, url = empty
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        conn.execute("UPDATE schema_migration SET sha256 = 'other' WHERE name = '0001_clinic.sql'")
+    with pytest.raises(MigrationError, match="was changed after it was applied"):
+        migrate.run(url)
+
+
+def test_a_database_from_the_future_is_left_alone(empty):
+    _, url = empty
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        conn.execute("INSERT INTO schema_migration (name, sha256) VALUES ('9999_later.sql', '')")
+    with pytest.raises(MigrationError, match="newer than this program"):
+        migrate.run(url)
+
+
+def test_an_owner_who_may_not_grant_roles_is_told_what_an_administrator_runs(empty):
+    url, superuser = empty
+    with pytest.raises(MigrationError, match="run CREATE ROLE") as refused:
+        migrate.run(url)
+    # The roles of the cluster are there already; the grants are what is missing here.
+    _, _, statements = str(refused.value).partition("run ")
+    with psycopg.connect(superuser, autocommit=True) as administrator:
+        for statement in statements.split("; "):
+            if not statement.startswith("CREATE"):
+                administrator.execute(statement.encode())
+    assert migrate.run(url) == len(migrate.files())
