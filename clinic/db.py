@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from clinic.errors import AlreadyExists, DatabaseAway, Problem
+from clinic.errors import AlreadyExists, DatabaseAway
 
 DEADLINE = 4.0
 """Seconds a transaction of the server may live; command-line work has no end of its own."""
@@ -382,12 +382,3 @@ def _passing(sqlstate: str | None) -> bool:
     return sqlstate is None or sqlstate[:2] in {"08", "40", "53", "57", "58"} or sqlstate in {
         "25006", "25P03", "55P03", "XX000",
     }  # fmt: skip
-
-
-def answers() -> bool:
-    """Whether the database answers now."""
-    try:
-        with reading() as conn:
-            return bool(value(conn, "SELECT true"))
-    except (Problem, psycopg.Error):
-        return False
