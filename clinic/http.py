@@ -129,12 +129,18 @@ class _Parser(FlaskParser):
 
 
 def body() -> Any:
-    """The JSON body of this request; an empty one is an empty object.
+    """The JSON body of this request, read once; an empty one is an empty object.
 
     Raises:
         UnsupportedMediaType: there is a body of another type.
         TooLarge, UnreadableJson, DuplicateMember: see `read_json`.
     """
+    if "body" not in g:
+        g.body = _read_body()
+    return g.body
+
+
+def _read_body() -> Any:
     raw = request.get_data(cache=True)
     if not raw:
         return {}
