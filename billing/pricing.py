@@ -61,6 +61,10 @@ errors.describe(
 )
 
 
+_LARGEST = Decimal(10) ** 13
+"""Rubles no sum in the database reaches (the domain `rub`): a document's lines together stay below it."""
+
+
 def discount_in(given: dict[str, Any]) -> Discount:
     """The discount a line or a document asks for."""
     return Discount(given.get("discount_percent"), given.get("discount_amount"))
@@ -111,7 +115,7 @@ def _faults_of(wanted: dict[str, Any], answer: Priced | Unpriced) -> list[Fault]
 
 def _too_large(wanted: dict[str, Any], answer: Priced, discount: Discount) -> list[Fault]:
     gross = totals.gross(_unit_price(wanted, answer), wanted.get("quantity", Decimal(1)))
-    if gross >= Decimal(10) ** 11:
+    if gross >= _LARGEST / MOST:
         return [Fault("quantity", "total_too_large")]
     if discount.amount is not None and discount.amount > gross:
         return [Fault("discount_amount", "discount_too_large")]

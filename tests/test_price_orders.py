@@ -220,7 +220,7 @@ def test_publishing_does_not_hold_up_those_who_only_refer_to_the_list(opened):
     with change(COMMAND_LINE) as made, psycopg.connect(opened.owner, autocommit=True) as other:
         publishing.publish(made, order.id)
         other.execute("SET lock_timeout = '100ms'")
-        other.execute("SELECT FROM price_list WHERE code = 'base' FOR KEY SHARE")
+        assert other.execute("SELECT FROM price_list WHERE code = 'base' FOR KEY SHARE").rowcount == 1
 
 
 # ---- Whatever the orders are ----

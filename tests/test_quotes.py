@@ -266,3 +266,9 @@ def test_reading_a_persons_quote_is_remembered_and_reading_nobodys_is_not(clinic
     with db.reading() as conn:
         rows = conn.execute("SELECT action, object_id::text, actor LIKE 'key:%' FROM access_log").fetchall()
     assert rows == [("read", named["id"], True)]
+
+
+def test_a_sum_no_document_can_hold_is_refused_by_place(clinic):
+    dear = [line("US-LIVER", unit_price="90000000000.00", price_reason="проба")] * 200
+    refused = faults(clinic.post("/v1/quotes", {"lines": dear}))
+    assert refused == [(f"/lines/{place}/quantity", "total_too_large") for place in range(200)]
