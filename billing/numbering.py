@@ -123,11 +123,12 @@ def _later(conn: db.Connection, branch_id: UUID, kind: str, day: date) -> date |
 
 def _open(conn: db.Connection, branch_id: UUID, kind: str, year: int) -> None:
     """Open the series; two at once open one."""
+    # No constraint is named: a series is unique by its prefix too, and either may be the one that is met first.
     conn.execute(
         """
         INSERT INTO number_series (branch_id, kind, year, prefix)
         SELECT id, %(kind)s, %(year)s, prefix || %(between)s FROM branch WHERE id = %(branch)s
-        ON CONFLICT (branch_id, kind, year) DO NOTHING
+        ON CONFLICT DO NOTHING
         """,
         {"branch": branch_id, "kind": kind, "year": year, "between": PREFIXES[kind]},
     )
