@@ -117,13 +117,11 @@ def _offer_json(offer: Offer, *, russian: bool) -> dict[str, Any]:
     }
 
 
-def read(
-    on: date, today: date, *, category: str | None = None, words: str | None = None, rank: str | None = None
-) -> Listing:
+def read(on: date, *, category: str | None = None, words: str | None = None, rank: str | None = None) -> Listing:
     """The public price list on a day, of one moment, however many are publishing.
 
     Args:
-        on: the day of the prices; services sold no longer are still shown for days that have passed.
+        on: the day of the prices; services sold no longer are still shown for days before that.
         category: only this one and those inside it.
         words: only services that have all these words, see `search`.
         rank: of prices that depend on the doctor's rank only those of this one.
@@ -138,7 +136,7 @@ def read(
         within = None if category is None else categories.within(conn, category)
         found = search.understood(conn, words)
         price_list = price_lists.get(conn, price_lists.BASE)
-        offers = _offers(conn, on, today, within, found, rank)
+        offers = _offers(conn, on, within, found, rank)
         return Listing(on, price_list, _newest_order(conn, on), _items(offers))
 
 
@@ -147,7 +145,7 @@ def _items(offers: Iterable[Offer]) -> list[Item]:
 
 
 def _offers(
-    conn: db.Connection, on: date, today: date, within: Sequence[str] | None, found: search.Search, rank: str | None
+    conn: db.Connection, on: date, within: Sequence[str] | None, found: search.Search, rank: str | None
 ) -> list[Offer]:
     return db.many(
         conn,
@@ -168,7 +166,7 @@ def _offers(
            AND price.valid @> %(on)s::date
            AND price.corrected_by IS NULL
            AND price.kind <> 'withdrawn'
-           AND (service.active OR %(on)s::date < %(today)s::date)
+           AND (%(on)s::date < service.inactive_since) IS NOT FALSE
            AND (%(within)s::text[] IS NULL OR service.category = ANY (%(within)s::text[]))
            AND (%(patterns)s::text[] IS NULL OR service.search LIKE ALL (%(patterns)s::text[]))
            AND (%(meant)s::uuid[] IS NULL OR service.id = ANY (%(meant)s::uuid[]))
@@ -178,7 +176,6 @@ def _offers(
         {
             "list": price_lists.BASE,
             "on": on,
-            "today": today,
             "within": None if within is None else list(within),
             "patterns": found.patterns,
             "meant": found.meant,

@@ -44,10 +44,9 @@ class Section:
 @bp.get("/prices")
 @html.page(may=http.PUBLIC)
 def prices() -> AnyResponse:
-    today = clock.today()
     words = forms.search_words(request.args.get("q"))
     on = _day(request.args.get("on"))
-    found = listing.read(on or today, today, words=words or None)
+    found = listing.read(on or clock.today(), words=words or None)
     sections = [Section(list(items)) for _, items in groupby(found.items, key=lambda item: item.service.category)]
     response = Response(
         render_template(

@@ -98,7 +98,7 @@ class _Found:
     tax_deduction_code: str
     discountable: bool
     priced_by_rank: bool
-    active: bool
+    sold: bool
     doctor_rank: str | None
     rank_name_ru: str
     rank_name_en: str
@@ -132,7 +132,8 @@ def on(conn: db.Connection, price_list: str, wanted: Sequence[Wanted]) -> list[P
         SELECT EXISTS (SELECT FROM list) AS list_known,
                service.name_ru, service.name_en, service.nomenclature_codes, service.unit, service.vat_category,
                vat.rate AS vat_rate, service.tax_deduction_code, service.discountable, service.priced_by_rank,
-               service.active, rank.code AS doctor_rank, rank.name_ru AS rank_name_ru, rank.name_en AS rank_name_en,
+               (wanted.day < service.inactive_since) IS NOT FALSE AS sold,
+               rank.code AS doctor_rank, rank.name_ru AS rank_name_ru, rank.name_en AS rank_name_en,
                found.kind, found.amount, found.id AS price_id, found.price_list, found.order_id,
                price_order.number AS order_number, price_order.date AS order_date, found.step > 0 AS fallback
           FROM unnest(%(articles)s::text[], %(ranks)s::text[], %(days)s::date[], %(vat_days)s::date[])
@@ -171,7 +172,7 @@ def _answer(wanted: Wanted, found: _Found) -> Priced | Unpriced:
     dated = (*named, ("day", wanted.day.isoformat()))
     if found.name_ru is None:
         return Unpriced("article", "unknown_article", named)
-    if not found.active:
+    if not found.sold:
         return Unpriced("article", "service_withdrawn", dated)
     if found.doctor_rank is None:
         return Unpriced("doctor_rank", "unknown_rank", (("doctor_rank", str(wanted.doctor_rank)),))

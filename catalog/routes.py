@@ -142,9 +142,8 @@ def read_prices(wanted: dict[str, Any]) -> Response:
     For anyone and for pages of any site. The answer has a strong ETag and may be kept until it says so; it follows a
     new order within a second and turns over at the clinic's midnight. Days to come show what is already ordered.
     While the database is away the last answer is given, with the header `Warning: 110`."""
-    today = clock.today()
     shown = listing.read(
-        wanted["on"] or today, today, category=wanted["category"], words=wanted["q"], rank=wanted["rank"]
+        wanted["on"] or clock.today(), category=wanted["category"], words=wanted["q"], rank=wanted["rank"]
     )
     lang = http.lang()
     body = http.dumped(shown.as_json(lang))

@@ -82,7 +82,7 @@ class ServicePatch(fields.Shape):
     )
     priced_by_rank = fields.Flag(metadata={"description": "fixed once the service has a price"})
     discountable = fields.Flag()
-    active = fields.Flag(metadata={"description": "false: sold no longer"})
+    active = fields.Flag(metadata={"description": "false: sold no longer, from today on"})
     note = fields.Text(2000, allow_none=True, metadata={"description": "for patients: what is and is not included"})
 
     @ma.validates("nomenclature_codes")
@@ -223,9 +223,10 @@ def add(change: Change, services: Sequence[Service]) -> None:
         """
         INSERT INTO medical_service
                (id, article, name_ru, name_en, category, nomenclature_codes, unit, vat_category, tax_deduction_code,
-                priced_by_rank, discountable, active, note, created_at, updated_at)
+                priced_by_rank, discountable, active, inactive_since, note, created_at, updated_at)
         SELECT id, article, name_ru, name_en, category, string_to_array(codes, ','), unit, vat_category,
-               tax_deduction_code, priced_by_rank, discountable, active, note, %(now)s, %(now)s
+               tax_deduction_code, priced_by_rank, discountable, active,
+               CASE WHEN NOT active THEN %(today)s::date END, note, %(now)s, %(now)s
           FROM unnest(%(ids)s::uuid[], %(articles)s::text[], %(ru)s::text[], %(en)s::text[], %(categories)s::text[],
                       %(codes)s::text[], %(units)s::text[], %(vat)s::text[], %(tax)s::text[], %(by_rank)s::boolean[],
                       %(discountable)s::boolean[], %(active)s::boolean[], %(notes)s::text[])
@@ -234,6 +235,7 @@ def add(change: Change, services: Sequence[Service]) -> None:
         """,
         {
             "now": change.at,
+            "today": change.today,
             "ids": [each.id for each in services],
             "articles": [each.article for each in services],
             "ru": [each.name_ru for each in services],
@@ -278,10 +280,11 @@ def edit(change: Change, service: Service, wanted: dict[str, Any]) -> Service:
                    nomenclature_codes = %(nomenclature_codes)s::text[], unit = %(unit)s,
                    vat_category = %(vat_category)s, tax_deduction_code = %(tax_deduction_code)s,
                    priced_by_rank = %(priced_by_rank)s, discountable = %(discountable)s, active = %(active)s,
+                   inactive_since = CASE WHEN NOT %(active)s THEN coalesce(inactive_since, %(today)s::date) END,
                    note = %(note)s, row_version = %(row_version)s, updated_at = %(updated_at)s
              WHERE id = %(id)s
             """,
-            vars(after),
+            vars(after) | {"today": change.today},
         )
     except pg.ForeignKeyViolation as exc:
         raise InvalidInput([Fault("/category", "unknown_category")]) from exc

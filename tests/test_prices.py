@@ -7,9 +7,11 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from catalog import prices
+from catalog import prices, services
 from catalog.prices import Priced, Unpriced, Wanted
 from clinic import clock, db
+from clinic.auth import COMMAND_LINE
+from clinic.command import change
 from clinic.errors import InvalidInput
 from tests import given, given_prices
 from tests.given_prices import amount, answer, line
@@ -76,6 +78,16 @@ def test_a_service_no_longer_sold_is_withdrawn():
     given_prices.service("MRI-1", active=False)
     given_prices.published(line("MRI-1", "100.00"))
     assert amount("MRI-1") == "service_withdrawn"
+
+
+def test_a_service_sold_no_longer_keeps_its_price_of_the_days_before():
+    with given.day("2026-11-23"):
+        given_prices.service("MRI-1")
+        given_prices.published(line("MRI-1", "100.00"))
+    with given.day("2026-12-01"), change(COMMAND_LINE) as made:
+        services.edit(made, services.locked(made.conn, "MRI-1"), {"active": False})
+    assert amount("MRI-1", on=given_prices.on("2026-11-30")) == "100.00"
+    assert amount("MRI-1", on=given_prices.on("2026-12-01")) == "service_withdrawn"
 
 
 def test_an_unknown_price_list_is_refused():
