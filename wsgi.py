@@ -15,7 +15,7 @@ from clinic.settings import Settings, from_environment
 if TYPE_CHECKING:
     from clinic.http import App
 
-ROUTES = ("clinic.routes", "catalog.routes", "billing.routes")
+ROUTES = ("clinic.routes", "catalog.routes", "catalog.order_routes", "billing.routes")
 PAGES = ("clinic.pages", "catalog.pages", "billing.pages")
 
 

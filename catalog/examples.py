@@ -65,3 +65,97 @@ SERVICE: dict[str, Any] = {
 }
 
 CATEGORY: dict[str, Any] = {"code": "endoscopy", "name": {"ru": "Эндоскопия", "en": "Endoscopy"}, "parent": None}
+
+ORDER_IN: dict[str, Any] = {
+    "number": "2",
+    "date": "2026-11-23",
+    "price_list": "base",
+    "effective_from": "2026-12-01",
+    "note": "Пересмотр цен на МСКТ",
+    "lines": [
+        {"article": "CT-ABD-RP", "doctor_rank": "none", "kind": "fixed", "amount": "9000.00"},
+        {"article": "US-LIVER", "kind": "withdrawn"},
+    ],
+}
+
+ORDER: dict[str, Any] = {
+    "id": "019abf0e-7c11-7b42-8a55-1d2f6a7e1001",
+    "number": "2",
+    "status": "draft",
+    "date": "2026-11-23",
+    "effective_from": "2026-12-01",
+    "price_list": "base",
+    "note": "Пересмотр цен на МСКТ",
+    "corrects": None,
+    "corrects_number": None,
+    "corrects_date": None,
+    "author": "key:019abf0e-0001-7000-8000-000000000001",
+    "published_by": None,
+    "published_at": None,
+    "line_count": 2,
+    "created_at": "2026-11-23T09:15:00Z",
+    "updated_at": "2026-11-23T09:15:00Z",
+    "lines": [
+        {"article": "CT-ABD-RP", "doctor_rank": "none", "kind": "fixed", "amount": "9000.00"},
+        {"article": "US-LIVER", "doctor_rank": None, "kind": "withdrawn", "amount": None},
+    ],
+}
+
+BULK_IN: dict[str, Any] = {"percent": "7.00", "category": "mri", "round_to": "10.00"}
+
+BULK: dict[str, Any] = {
+    **ORDER,
+    "line_count": 3,
+    "lines": [
+        *ORDER["lines"],
+        {"article": "MRI-ABD-RP", "doctor_rank": "none", "kind": "fixed", "amount": "14660.00"},
+    ],
+    "lines_made": 1,
+    "lines_replaced": 0,
+}
+
+PREVIEW: dict[str, Any] = {
+    "order": ORDER["id"],
+    "number": "2",
+    "date": "2026-11-23",
+    "price_list": "base",
+    "effective_from": "2026-12-01",
+    "currency": "RUB",
+    "changed": 1,
+    "unchanged": 0,
+    "new": 0,
+    "withdrawn": 0,
+    "raised": 1,
+    "lowered": 0,
+    "publishable": True,
+    "reasons": [],
+    "lines": [
+        {
+            "position": 1,
+            "article": "CT-ABD-RP",
+            "name": {
+                "ru": "МСКТ органов брюшной полости и забрюшинного пространства",
+                "en": "MSCT of the abdomen and retroperitoneal space",
+            },
+            "category": {"code": "msct", "name": {"ru": "МСКТ", "en": "MSCT"}},
+            "doctor_rank": "none",
+            "rank_name": None,
+            "effect": "changed",
+            "old": {
+                "kind": "fixed",
+                "amount": "8840.00",
+                "valid_from": "2026-11-23",
+                "price_list": "base",
+                "fallback": False,
+                "order": "1",
+                "order_date": "2026-11-23",
+                "order_id": "019abf0e-6c4b-7d0e-9c3a-5b8d2f6a7e00",
+            },
+            "new": {"kind": "fixed", "amount": "9000.00", "valid_from": "2026-12-01", "valid_until": None},
+            "difference": "160.00",
+            "difference_percent": "1.81",
+            "warnings": [],
+        }
+    ],
+    "warnings": [],
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -129,8 +129,7 @@ def read(on: date, *, category: str | None = None, words: str | None = None, ran
     Raises:
         InvalidInput: there is no such category or rank.
     """
-    with db.transaction() as conn:
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with db.moment() as conn:
         if rank is not None and rank not in {each.code for each in ranks.every(conn)}:
             raise InvalidInput([Fault("?rank", "unknown_rank", (("doctor_rank", rank),))])
         within = None if category is None else categories.within(conn, category)
@@ -200,7 +199,10 @@ def _newest_order(conn: db.Connection, on: date) -> NewestOrder | None:
 
 @dataclass(frozen=True)
 class Past:
-    """A price of a service at any time. One that was corrected before it could be charged has `corrected_by`."""
+    """A price of a service at any time, and who ordered it.
+
+    One that a later order of the same first day put right has that order in `corrected_by`.
+    """
 
     price_list: str
     doctor_rank: str
@@ -211,7 +213,12 @@ class Past:
     order: str
     order_date: date
     order_id: UUID
+    author: str
+    published_by: str
+    published_at: datetime
     corrected_by: UUID | None
+    corrected_by_number: str | None
+    corrected_by_date: date | None
 
     def as_json(self) -> dict[str, Any]:
         return {**vars(self), "amount": None if self.amount is None else money.text(self.amount)}
@@ -226,9 +233,11 @@ def history(conn: db.Connection, service_id: UUID) -> list[Past]:
         SELECT price.price_list, price.doctor_rank, price.kind, price.amount,
                lower(price.valid) AS valid_from, upper(price.valid) AS valid_until,
                price_order.number AS order, price_order.date AS order_date, price_order.id AS order_id,
-               price.corrected_by
+               price_order.author, price_order.published_by, price_order.published_at,
+               price.corrected_by, correction.number AS corrected_by_number, correction.date AS corrected_by_date
           FROM price
           JOIN price_order ON price_order.id = price.order_id
+          LEFT JOIN price_order AS correction ON correction.id = price.corrected_by
           JOIN doctor_rank AS rank ON rank.code = price.doctor_rank
          WHERE price.service_id = %(service)s::uuid
          ORDER BY price.price_list <> 'base', price.price_list, rank.position, lower(price.valid),

@@ -72,6 +72,11 @@ def get(conn: db.Connection, code: str) -> PriceList:
     return found
 
 
+def exists(conn: db.Connection, code: str) -> bool:
+    """Whether there is a list of this code."""
+    return bool(db.value(conn, "SELECT true FROM price_list WHERE code = %(code)s::text", {"code": code}))
+
+
 def every(conn: db.Connection) -> list[PriceList]:
     """All lists, the base one first."""
     return db.many(

@@ -1,25 +1,30 @@
 """Price orders: the only way a price comes into being, changes or ends.
 
-An order is written as a draft and published once; from then on it is frozen. Publishing is in `publishing`.
+An order is written as a draft and published once; from then on it is frozen. A draft that is put away gives its
+number back. What it says of services is in `order_lines`, how a draft is edited in `drafting`; see also
+`previewing` and `publishing`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date as Date
+from datetime import datetime
+from typing import Any, NoReturn
 from uuid import UUID
 
+import marshmallow as ma
 from psycopg import errors as pg
 
-from catalog import price_lists
-from catalog.ranks import NONE
-from clinic import db, errors, ids, money
+from catalog import order_lines, price_lists
+from catalog.order_lines import Line as Line
+from catalog.order_lines import OrderLineOut
+from clinic import db, errors, ids
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput, NotFound
+
+STATUSES = ("draft", "published", "discarded")
 
 errors.describe(
     {
@@ -27,9 +32,9 @@ errors.describe(
             "Такого опубликованного приказа в этом прейскуранте нет.",
             "There is no such published order in this price list.",
         ),
-        "duplicate_line": (
-            "Цена услуги {article} для этого звания в приказе указана дважды.",
-            "The order prices {article} twice for this rank.",
+        "effective_date_passed": (
+            "Приказ не может действовать с прошедшего дня: {day} уже прошло.",
+            "An order cannot take effect in the past: {day} is over.",
         ),
     }
 )
@@ -47,52 +52,64 @@ class OrderNumberTaken(Conflict):
 
 
 class OrderNotDraft(Conflict):
-    """The order is published and can no longer be changed.
+    """The order is no draft any more.
 
-    A mistake is put right by a further order that names this one in `corrects`."""
+    The member `state` says whether it is published or discarded. A mistake in a published order is put right by a
+    further order that names this one in `corrects`."""
 
     ru = (
-        "Приказ опубликован, изменить его нельзя\n\n"
-        "Ошибку исправляет следующий приказ, который называет этот в поле `corrects`."
+        "Приказ уже не черновик\n\n"
+        "Поле `state` говорит, опубликован он или отложен. Ошибку в опубликованном приказе исправляет следующий "
+        "приказ, который называет этот в поле `corrects`."
     )
 
 
-@dataclass(frozen=True)
-class Line:
-    """What an order says of a service. A rank of None means `none`, or every rank when `kind` is `withdrawn`."""
+class PriceOrderHeadOut(ma.Schema):
+    """An order without its lines."""
 
-    article: str
-    doctor_rank: str | None
-    kind: str
-    amount: Decimal | None
+    id = ma.fields.UUID(required=True)
+    number = ma.fields.String(required=True)
+    status = ma.fields.String(required=True, metadata={"enum": list(STATUSES)})
+    date = ma.fields.Date(required=True)
+    effective_from = ma.fields.Date(required=True)
+    price_list = ma.fields.String(required=True)
+    note = ma.fields.String(required=True, allow_none=True)
+    corrects = ma.fields.UUID(required=True, allow_none=True)
+    corrects_number = ma.fields.String(required=True, allow_none=True)
+    corrects_date = ma.fields.Date(required=True, allow_none=True)
+    author = ma.fields.String(required=True)
+    published_by = ma.fields.String(required=True, allow_none=True)
+    published_at = ma.fields.DateTime(required=True, allow_none=True)
+    line_count = ma.fields.Integer(required=True)
+    created_at = ma.fields.DateTime(required=True)
+    updated_at = ma.fields.DateTime(required=True)
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "article": self.article,
-            "doctor_rank": self.doctor_rank,
-            "kind": self.kind,
-            "amount": None if self.amount is None else money.text(self.amount),
-        }
+
+class PriceOrderOut(PriceOrderHeadOut):
+    """A price order."""
+
+    lines = ma.fields.List(ma.fields.Nested(OrderLineOut), required=True)
 
 
 @dataclass(frozen=True)
 class Wanted:
     """A new order. Without `number` it gets the next free one of its list and year."""
 
-    effective_from: date
-    date: date
+    effective_from: Date
+    date: Date
     price_list: str = price_lists.BASE
     number: str | None = None
     note: str | None = None
     corrects: UUID | None = None
+    id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class Order:
     id: UUID
     number: str
-    effective_from: date
-    date: date
+    effective_from: Date
+    date: Date
     price_list: str
     status: str
     author: str
@@ -100,121 +117,78 @@ class Order:
     published_at: datetime | None
     note: str | None
     corrects: UUID | None
+    corrects_number: str | None
+    corrects_date: Date | None
+    line_count: int
     row_version: int
+    created_at: datetime
+    updated_at: datetime
 
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "row_version"}
 
-@dataclass(frozen=True)
-class _Known:
-    service_id: UUID | None
-    priced_by_rank: bool | None
-    rank_known: bool
+    def must_be_draft(self) -> None:
+        """Raises OrderNotDraft when it is none."""
+        if self.status != "draft":
+            raise OrderNotDraft(order=self.id, number=self.number, state=self.status)
 
 
 def create(change: Change, wanted: Wanted, lines: Sequence[Line]) -> Order:
     """Write a draft.
 
     Raises:
-        InvalidInput: the list, the order to correct, or services and ranks of lines; all faults at once.
+        InvalidInput: the list, the first day, the order to correct, or anything of the lines; all faults at once.
         OrderNumberTaken: the number is used in this list and year.
+        UniqueViolation: there is an order of the id that was given.
     """
+    service_ids, of_lines = order_lines.checked(change.conn, lines)
+    if wrong := faults(change.conn, change.today, wanted.price_list, vars(wanted)) + of_lines:
+        raise InvalidInput(wrong)
     price_lists.lock(change.conn, wanted.price_list)
-    known = _known(change.conn, lines)
-    faults = _faults(lines, known)
-    if wanted.corrects is not None and not _published(change.conn, wanted.corrects, wanted.price_list):
-        faults.append(Fault("/corrects", "unknown_order"))
-    if faults:
-        raise InvalidInput(faults)
-    order = _add(change, wanted)
-    _add_lines(change.conn, order.id, lines, known)
+    order_id, number = wanted.id or ids.new(), wanted.number or _next_number(change.conn, wanted)
+    _insert(change, replace(wanted, id=order_id, number=number))
+    order_lines.add(change.conn, order_id, lines, service_ids)
     change.record(
-        "price_order.created", order.id, number=order.number, price_list=order.price_list, lines=len(lines),
-        effective_from=order.effective_from,
+        "price_order.created", order_id, number=number, price_list=wanted.price_list, lines=len(lines),
+        effective_from=wanted.effective_from,
     )  # fmt: skip
-    return order
+    return get(change.conn, order_id)
 
 
-def _known(conn: db.Connection, lines: Sequence[Line]) -> list[_Known]:
-    return db.many(
-        conn,
-        _Known,
-        """
-        SELECT service.id AS service_id, service.priced_by_rank,
-               wanted.doctor_rank IS NULL OR rank.code IS NOT NULL AS rank_known
-          FROM unnest(%(articles)s::text[], %(ranks)s::text[]) WITH ORDINALITY AS wanted (article, doctor_rank, place)
-          LEFT JOIN medical_service AS service ON service.article = wanted.article
-          LEFT JOIN doctor_rank AS rank ON rank.code = wanted.doctor_rank
-         ORDER BY wanted.place
-        """,
-        {"articles": [each.article for each in lines], "ranks": [each.doctor_rank for each in lines]},
-    )
+def faults(conn: db.Connection, today: Date, price_list: str | None, wanted: Mapping[str, Any]) -> list[Fault]:
+    """What is wrong with those members of `wanted` that are there; without a list any list will do."""
+    found: list[Fault] = []
+    if price_list is not None and not price_lists.exists(conn, price_list):
+        found += price_lists.unknown().faults
+    if corrects := wanted.get("corrects"):
+        found += [] if _published(conn, corrects, price_list) else [Fault("/corrects", "unknown_order")]
+    if first_day := wanted.get("effective_from"):
+        found += passed(first_day, today)
+    return found
 
 
-def _faults(lines: Sequence[Line], known: Sequence[_Known]) -> list[Fault]:
-    if not lines:
-        return [Fault("/lines", "wrong_count")]
-    times = Counter((each.article, _rank(each)) for each in lines)
-    faults = []
-    for place, (line, found) in enumerate(zip(lines, known, strict=True)):
-        # «Withdrawn for every rank» says something of each rank that another line names.
-        twice = times[line.article, _rank(line)] > 1 or (_rank(line) is not None and times[line.article, None] > 0)
-        if fault := _fault(line, found, twice):
-            member, code = fault
-            named = ("doctor_rank", str(line.doctor_rank)) if code == "unknown_rank" else ("article", line.article)
-            faults.append(Fault(f"/lines/{place}/{member}", code, (named,)))
-    return faults
+def passed(first_day: Date, today: Date) -> list[Fault]:
+    """The fault of an order whose first day is over."""
+    if first_day >= today:
+        return []
+    return [Fault("/effective_from", "effective_date_passed", (("day", first_day.isoformat()),))]
 
 
-def _fault(line: Line, known: _Known, twice: bool) -> tuple[str, str] | None:
-    if known.service_id is None:
-        return "article", "unknown_article"
-    if not known.rank_known:
-        return "doctor_rank", "unknown_rank"
-    if known.priced_by_rank and line.doctor_rank is None and line.kind != "withdrawn":
-        return "doctor_rank", "rank_required"
-    if not known.priced_by_rank and line.doctor_rank not in (None, NONE):
-        return "doctor_rank", "rank_not_applicable"
-    return ("article", "duplicate_line") if twice else None
-
-
-def _rank(line: Line) -> str | None:
-    return line.doctor_rank if line.doctor_rank or line.kind == "withdrawn" else NONE
-
-
-def _published(conn: db.Connection, order_id: UUID, price_list: str) -> bool:
+def _published(conn: db.Connection, order_id: UUID, price_list: str | None) -> bool:
     return bool(
         db.value(
             conn,
             """
             SELECT true FROM price_order
-             WHERE id = %(id)s::uuid AND price_list = %(list)s::text AND status = 'published'
+             WHERE id = %(id)s::uuid AND status = 'published'
+               AND (%(list)s::text IS NULL OR price_list = %(list)s::text)
             """,
             {"id": order_id, "list": price_list},
         )
     )
 
 
-def _add(change: Change, wanted: Wanted) -> Order:
-    number = wanted.number or _next_number(change.conn, wanted.price_list, wanted.date)
-    order = Order(
-        ids.new(), number, wanted.effective_from, wanted.date, wanted.price_list, "draft", change.actor.label,
-        None, None, wanted.note, wanted.corrects, 1,
-    )  # fmt: skip
-    try:
-        change.conn.execute(
-            """
-            INSERT INTO price_order (id, number, date, price_list, effective_from, author, note, corrects, created_at,
-                                     updated_at)
-            VALUES (%(id)s, %(number)s, %(date)s, %(price_list)s, %(effective_from)s, %(author)s, %(note)s,
-                    %(corrects)s, %(now)s, %(now)s)
-            """,
-            {**vars(order), "now": change.at},
-        )
-    except pg.UniqueViolation as exc:
-        raise OrderNumberTaken(number=number) from exc
-    return order
-
-
-def _next_number(conn: db.Connection, price_list: str, day: date) -> str:
+def _next_number(conn: db.Connection, wanted: Wanted) -> str:
     """One more than the largest plain number of the list and year; the list is locked, so nobody takes it meanwhile."""
     highest = db.value(
         conn,
@@ -222,29 +196,45 @@ def _next_number(conn: db.Connection, price_list: str, day: date) -> str:
         SELECT max(number::bigint) FROM price_order
          WHERE price_list = %(list)s::text
            AND extract(year FROM date)::integer = %(year)s::integer
+           AND status <> 'discarded'
            AND number ~ '^[0-9]{1,15}$'
         """,
-        {"list": price_list, "year": day.year},
+        {"list": wanted.price_list, "year": wanted.date.year},
     )
     return str((highest or 0) + 1)
 
 
-def _add_lines(conn: db.Connection, order_id: UUID, lines: Sequence[Line], known: Sequence[_Known]) -> None:
-    conn.execute(
-        """
-        INSERT INTO price_order_line (order_id, position, service_id, doctor_rank, kind, amount)
-        SELECT %(order)s::uuid, position, service_id, doctor_rank, kind, amount
-          FROM unnest(%(services)s::uuid[], %(ranks)s::text[], %(kinds)s::text[], %(amounts)s::numeric[])
-               WITH ORDINALITY AS wanted (service_id, doctor_rank, kind, amount, position)
-        """,
-        {
-            "order": order_id,
-            "services": [each.service_id for each in known],
-            "ranks": [_rank(each) for each in lines],
-            "kinds": [each.kind for each in lines],
-            "amounts": [each.amount for each in lines],
-        },
-    )
+def _insert(change: Change, wanted: Wanted) -> None:
+    try:
+        change.conn.execute(
+            """
+            INSERT INTO price_order (id, number, date, price_list, effective_from, author, note, corrects, created_at,
+                                     updated_at)
+            VALUES (%(id)s, %(number)s, %(date)s, %(price_list)s, %(effective_from)s, %(by)s, %(note)s, %(corrects)s,
+                    %(now)s, %(now)s)
+            """,
+            {**vars(wanted), "by": change.actor.label, "now": change.at},
+        )
+    except pg.UniqueViolation as exc:
+        refuse_number(exc, str(wanted.number))
+
+
+def refuse_number(exc: pg.UniqueViolation, number: str) -> NoReturn:
+    """Name what the database refused: the number, or else the id."""
+    if exc.diag.constraint_name == "price_order_number":
+        raise OrderNumberTaken(number=number) from exc
+    raise exc
+
+
+_SELECT = """
+SELECT price_order.id, price_order.number, price_order.effective_from, price_order.date, price_order.price_list,
+       price_order.status, price_order.author, price_order.published_by, price_order.published_at, price_order.note,
+       price_order.corrects, corrected.number AS corrects_number, corrected.date AS corrects_date,
+       (SELECT count(*) FROM price_order_line WHERE order_id = price_order.id) AS line_count,
+       price_order.row_version, price_order.created_at, price_order.updated_at
+  FROM price_order
+  LEFT JOIN price_order AS corrected ON corrected.id = price_order.corrects
+"""
 
 
 def get(conn: db.Connection, order_id: UUID) -> Order:
@@ -253,17 +243,7 @@ def get(conn: db.Connection, order_id: UUID) -> Order:
     Raises:
         NotFound: there is none.
     """
-    order = db.find(
-        conn,
-        Order,
-        """
-        SELECT id, number, date, price_list, effective_from, status, author, published_by, published_at, note, corrects,
-               row_version
-          FROM price_order
-         WHERE id = %(id)s::uuid
-        """,
-        {"id": order_id},
-    )
+    order = db.find(conn, Order, _SELECT + "WHERE price_order.id = %(id)s::uuid", {"id": order_id})
     if order is None:
         raise NotFound()
     return order
@@ -274,28 +254,38 @@ def locked(conn: db.Connection, order_id: UUID) -> Order:
 
     Raises:
         NotFound: there is none.
-        OrderNotDraft: it is published.
+        OrderNotDraft: it is published or discarded.
     """
     # The list of an order never changes, so it can be read before the lock.
     price_lists.lock(conn, get(conn, order_id).price_list)
     conn.execute("SELECT FROM price_order WHERE id = %s::uuid FOR UPDATE", (order_id,))
     order = get(conn, order_id)
-    if order.status != "draft":
-        raise OrderNotDraft(order=order.id, number=order.number)
+    order.must_be_draft()
     return order
 
 
-def lines_of(conn: db.Connection, order_id: UUID) -> list[Line]:
-    """The lines of an order as they were written."""
-    return db.many(
+def page(conn: db.Connection, wanted: Mapping[str, Any], behind: Sequence[str] | None) -> list[Order]:
+    """Orders, newest date first: one more than `limit`, so that the caller sees whether there is a next page."""
+    return db.filtered(
         conn,
-        Line,
-        """
-        SELECT service.article, line.doctor_rank, line.kind, line.amount
-          FROM price_order_line AS line
-          JOIN medical_service AS service ON service.id = line.service_id
-         WHERE line.order_id = %(id)s::uuid
-         ORDER BY line.position
+        Order,
+        _SELECT
+        + """
+         WHERE (%(status)s::text IS NULL OR price_order.status = %(status)s::text)
+           AND (%(price_list)s::text IS NULL OR price_order.price_list = %(price_list)s::text)
+           AND (%(since)s::date IS NULL OR price_order.date >= %(since)s::date)
+           AND (%(until)s::date IS NULL OR price_order.date <= %(until)s::date)
+           AND (%(day)s::date IS NULL OR (price_order.date, price_order.id) < (%(day)s::date, %(id)s::uuid))
+         ORDER BY price_order.date DESC, price_order.id DESC
+         LIMIT %(limit)s::int
         """,
-        {"id": order_id},
+        {
+            "status": wanted.get("status"),
+            "price_list": wanted.get("price_list"),
+            "since": wanted.get("since"),
+            "until": wanted.get("until"),
+            "day": behind and behind[0],
+            "id": behind and behind[1],
+            "limit": wanted["limit"] + 1,
+        },
     )

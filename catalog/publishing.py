@@ -7,10 +7,11 @@ A price with the very same first day is replaced only by an order that names the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from psycopg import errors as pg
@@ -18,35 +19,36 @@ from psycopg import errors as pg
 from catalog import price_orders
 from catalog.price_orders import Order
 from catalog.ranks import NONE
-from clinic import db, errors, ids
+from clinic import db, ids
 from clinic.command import Change
-from clinic.errors import Conflict, Fault, InvalidInput
+from clinic.errors import Conflict, Fault, InvalidInput, Problem
 
-errors.describe(
-    {
-        "effective_date_passed": (
-            "Приказ не может действовать с прошедшего дня: {day} уже прошло.",
-            "An order cannot take effect in the past: {day} is over.",
-        )
-    }
-)
+
+class OrderEmpty(Conflict):
+    """The order has no lines.
+
+    Write its lines first: an order that says nothing of any service cannot be published."""
+
+    ru = "В приказе нет строк\n\nСначала впишите строки: приказ, в котором ни слова об услугах, опубликовать нельзя."
 
 
 class PricesOverlap(Conflict):
     """A price of another order begins on the same day.
 
     The members `article` and `doctor_rank` name it, `order` is the other order's id: name that in `corrects` to
-    replace its price."""
+    replace its price. The list `overlaps` has all such prices."""
 
     ru = (
         "Цена по другому приказу начинается в тот же день\n\n"
-        "Её называют `article` и `doctor_rank`; `order` — другой приказ: укажите его в `corrects`, чтобы заменить цену."
+        "Её называют `article` и `doctor_rank`; `order` — другой приказ: чтобы заменить цену, укажите его в "
+        "`corrects`. Все такие цены перечислены в `overlaps`."
     )
 
 
 @dataclass(frozen=True)
-class _Target:
-    """One price to be made, and what is known around its first day."""
+class Target:
+    """One price that an order makes, and what its list knows around the first day: a price that begins on that very
+    day with its order, the price that ends there, and the day on which the next one takes over."""
 
     position: int
     service_id: UUID
@@ -57,8 +59,27 @@ class _Target:
     amount: Decimal | None
     same_day: UUID | None
     same_day_order: UUID | None
+    same_day_number: str | None
+    same_day_date: date | None
+    same_day_corrects: bool
     before: UUID | None
     next_from: date | None
+    next_order: UUID | None
+    next_number: str | None
+
+    def overlaps(self, order: Order) -> bool:
+        """Whether the price would stand beside one of the same first day that `order` does not correct."""
+        return self.same_day is not None and self.same_day_order != order.corrects
+
+    def rival(self) -> dict[str, Any]:
+        """The price of the same first day, for programs."""
+        return {
+            "article": self.article,
+            "doctor_rank": self.doctor_rank,
+            "order": self.same_day_order,
+            "order_number": self.same_day_number,
+            "order_date": self.same_day_date,
+        }
 
 
 def publish(change: Change, order_id: UUID) -> Order:
@@ -67,13 +88,14 @@ def publish(change: Change, order_id: UUID) -> Order:
     Raises:
         NotFound, OrderNotDraft: there is no such draft.
         InvalidInput: its first day has passed, or a service has become priced in another way since it was written.
+        OrderEmpty: it has no lines.
         PricesOverlap: a price of an order that this one does not correct has the same first day.
     """
     order = price_orders.locked(change.conn, order_id)
-    targets = _targets(change.conn, order)
-    if faults := _faults(order, targets, change.today):
-        raise InvalidInput(faults)
-    _refuse_overlaps(order, targets)
+    _hold_services(change.conn, order)
+    targets = targets_of(change.conn, order)
+    for refusal in refusals(order, targets, change.today):
+        raise refusal
     _correct(change.conn, order, [each.same_day for each in targets if each.same_day])
     _end(change.conn, order, [each.before for each in targets if each.before])
     _begin(change.conn, order, targets)
@@ -86,7 +108,7 @@ def publish(change: Change, order_id: UUID) -> Order:
     return price_orders.get(change.conn, order_id)
 
 
-def _targets(conn: db.Connection, order: Order) -> list[_Target]:
+def _hold_services(conn: db.Connection, order: Order) -> None:
     # Nobody turns «priced by rank» over while its prices are made. A statement of its own: one that waits for a lock
     # goes on with the joins it made before it waited.
     conn.execute(
@@ -98,13 +120,20 @@ def _targets(conn: db.Connection, order: Order) -> list[_Target]:
         """,
         {"order": order.id},
     )
+
+
+def targets_of(conn: db.Connection, order: Order) -> list[Target]:
+    """The prices that publishing `order` makes: a line that withdraws a service for every rank makes one for each."""
     return db.many(
         conn,
-        _Target,
+        Target,
         """
         SELECT line.position, service.id AS service_id, service.article, service.priced_by_rank,
                rank.code AS doctor_rank, line.kind, line.amount,
-               around.same_day, around.same_day_order, around.before, around.next_from
+               same.id AS same_day, same.order_id AS same_day_order, same_order.number AS same_day_number,
+               same_order.date AS same_day_date, same_order.corrects IS NOT NULL AS same_day_corrects,
+               around.before, lower(next.valid) AS next_from, next.order_id AS next_order,
+               next_order.number AS next_number
           FROM price_order_line AS line
           JOIN medical_service AS service ON service.id = line.service_id
           JOIN doctor_rank AS rank
@@ -112,12 +141,15 @@ def _targets(conn: db.Connection, order: Order) -> list[_Target]:
             OR (line.doctor_rank IS NULL AND (service.priced_by_rank OR rank.code = 'none'))
           LEFT JOIN LATERAL (
             SELECT (array_agg(id) FILTER (WHERE lower(valid) = %(day)s::date))[1] AS same_day,
-                   (array_agg(order_id) FILTER (WHERE lower(valid) = %(day)s::date))[1] AS same_day_order,
                    (array_agg(id) FILTER (WHERE lower(valid) < %(day)s::date AND valid @> %(day)s::date))[1] AS before,
-                   min(lower(valid)) FILTER (WHERE lower(valid) > %(day)s::date) AS next_from
+                   (array_agg(id ORDER BY lower(valid)) FILTER (WHERE lower(valid) > %(day)s::date))[1] AS next
               FROM price
              WHERE service_id = service.id AND price_list = %(list)s::text AND doctor_rank = rank.code
                AND corrected_by IS NULL) AS around ON true
+          LEFT JOIN price AS same ON same.id = around.same_day
+          LEFT JOIN price_order AS same_order ON same_order.id = same.order_id
+          LEFT JOIN price AS next ON next.id = around.next
+          LEFT JOIN price_order AS next_order ON next_order.id = next.order_id
          WHERE line.order_id = %(order)s::uuid
          ORDER BY line.position, rank.position
         """,
@@ -125,22 +157,19 @@ def _targets(conn: db.Connection, order: Order) -> list[_Target]:
     )
 
 
-def _faults(order: Order, targets: Sequence[_Target], today: date) -> list[Fault]:
-    faults = []
-    if order.effective_from < today:
-        named = (("day", order.effective_from.isoformat()),)
-        faults.append(Fault("/effective_from", "effective_date_passed", named))
+def refusals(order: Order, targets: Sequence[Target], today: date) -> Iterator[Problem]:
+    """Why `order` cannot be published today, the first reason first; nothing when it can."""
+    faults = price_orders.passed(order.effective_from, today)
     for each in targets:
         if not each.priced_by_rank and each.doctor_rank != NONE:
             where = f"/lines/{each.position - 1}/doctor_rank"
             faults.append(Fault(where, "rank_not_applicable", (("article", each.article),)))
-    return faults
-
-
-def _refuse_overlaps(order: Order, targets: Sequence[_Target]) -> None:
-    for each in targets:
-        if each.same_day and each.same_day_order != order.corrects:
-            raise PricesOverlap(article=each.article, doctor_rank=each.doctor_rank, order=each.same_day_order)
+    if faults:
+        yield InvalidInput(faults)
+    if not targets:
+        yield OrderEmpty(order=order.id, number=order.number)
+    if rivals := [each.rival() for each in targets if each.overlaps(order)]:
+        yield PricesOverlap(**rivals[0], overlaps=rivals)
 
 
 def _correct(conn: db.Connection, order: Order, prices: list[UUID]) -> None:
@@ -159,7 +188,7 @@ def _end(conn: db.Connection, order: Order, prices: list[UUID]) -> None:
     )
 
 
-def _begin(conn: db.Connection, order: Order, targets: Sequence[_Target]) -> None:
+def _begin(conn: db.Connection, order: Order, targets: Sequence[Target]) -> None:
     conn.execute(
         """
         INSERT INTO price (id, service_id, doctor_rank, price_list, kind, amount, valid, order_id)

@@ -100,7 +100,7 @@ class ServicesOut(ma.Schema):
 
 
 class ServicePriceOut(ma.Schema):
-    """A price of any time; `corrected_by` is the id of the order that corrected it on its first day."""
+    """A price of any time and who ordered it; `corrected_by` is the id of the order that put it right."""
 
     price_list = ma.fields.String(required=True)
     doctor_rank = ma.fields.String(required=True)
@@ -111,7 +111,12 @@ class ServicePriceOut(ma.Schema):
     order = ma.fields.String(required=True)
     order_date = ma.fields.Date(required=True)
     order_id = ma.fields.UUID(required=True)
+    author = ma.fields.String(required=True)
+    published_by = ma.fields.String(required=True)
+    published_at = ma.fields.DateTime(required=True)
     corrected_by = ma.fields.UUID(required=True, allow_none=True)
+    corrected_by_number = ma.fields.String(required=True, allow_none=True)
+    corrected_by_date = ma.fields.Date(required=True, allow_none=True)
 
 
 class ServicePricesOut(ma.Schema):

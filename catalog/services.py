@@ -326,6 +326,12 @@ def known(conn: db.Connection, articles: Sequence[str]) -> dict[str, Service]:
     return {each.article: each for each in _of(conn, articles)}
 
 
+def existing(conn: db.Connection, articles: Sequence[str]) -> set[str]:
+    """Those of `articles` that are services'."""
+    rows = conn.execute("SELECT article FROM medical_service WHERE article = ANY (%s::text[])", (list(articles),))
+    return {row[0] for row in rows}
+
+
 def _of(conn: db.Connection, articles: Sequence[str]) -> list[Service]:
     return db.many(
         conn,

@@ -279,6 +279,14 @@ def transaction() -> Iterator[Connection]:
         _commit(conn)
 
 
+@contextmanager
+def moment() -> Iterator[Connection]:
+    """For several statements that change nothing and see the same moment, whatever is committed meanwhile."""
+    with transaction() as conn:
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield conn
+
+
 def _commit(conn: Connection) -> None:
     conn.warned = False
     try:

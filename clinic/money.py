@@ -32,6 +32,11 @@ def rounded(amount: Decimal) -> Decimal:
     return amount.quantize(KOPECK, ROUND_HALF_UP)
 
 
+def in_steps(amount: Decimal, step: Decimal) -> Decimal:
+    """`amount` as the nearest multiple of `step` rubles, half away from zero."""
+    return (amount / step).to_integral_value(ROUND_HALF_UP) * step
+
+
 def share(amount: Decimal, percent: Decimal) -> Decimal:
     """`percent` % of `amount`, in rubles."""
     return rounded(amount * percent / 100)

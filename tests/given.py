@@ -81,8 +81,8 @@ class Caller:
     def patch(self, path: str, body: Any, *, match: str | None = None) -> TestResponse:
         return self._call("PATCH", path, body, {"If-Match": match} if match else {})
 
-    def put(self, path: str, body: Any) -> TestResponse:
-        return self._call("PUT", path, body, {})
+    def put(self, path: str, body: Any, *, match: str | None = None) -> TestResponse:
+        return self._call("PUT", path, body, {"If-Match": match} if match else {})
 
     def quote(self, *lines: tuple[str, str | None] | dict[str, Any], **more: Any) -> Any:
         """A new quote of these (article, rank) pairs or lines, as JSON."""

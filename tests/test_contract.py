@@ -73,13 +73,21 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
     quotes = [clinic.quote(("MRI-ABD-RP", None), patient={"id": "P-1"}) for _ in range(12)]
     drafts = [clinic.draft(("MRI-ABD-RP", None)) for _ in range(8)]
     issued = [clinic.invoice(quote) for quote in quotes[:4]]
+    orders = [price_order(clinic) for _ in range(12)]
     return {
+        "order_id": itertools.cycle(orders),
         "quote_id": itertools.cycle([each["id"] for each in quotes]),
         "invoice_id": itertools.cycle([each["id"] for pair in zip(drafts, issued * 2, strict=True) for each in pair]),
         # Not those that the examples sell: these may come to be sold no longer.
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
     }
+
+
+def price_order(clinic):
+    """The id of a draft that could be published."""
+    lines = [{"article": "CT-ABD-RP", "doctor_rank": "none", "kind": "fixed", "amount": "9000.00"}]
+    return given.made(clinic.post("/v1/price-orders", {"effective_from": "2027-01-01", "lines": lines}))["id"]
 
 
 # ---- What is published ----
@@ -189,7 +197,13 @@ def aim(case, clinic, known):
         if re.fullmatch(r"[0-9a-fA-F-]{36}" if name.endswith("_id") else r"[A-Za-z0-9._-]{1,32}", str(value)):
             case.path_parameters[name] = next(known[name])
     if case.headers.get("If-Match"):
-        case.headers["If-Match"] = clinic.get(case.formatted_path).headers.get("ETag", '"none"')
+        case.headers["If-Match"] = etag(clinic, case.formatted_path)
+
+
+def etag(clinic, path):
+    """The present version of what stands at this address, or of what the address is inside."""
+    whole = re.match(r"/v1/price-orders/[^/]+", path)
+    return clinic.get(whole[0] if whole else path).headers.get("ETag", '"none"')
 
 
 # ---- What is refused ----
@@ -280,6 +294,7 @@ def test_a_needed_header_is_missed_by_name(clinic, known, name, header):
     fresh = {
         "quote_id": iter([clinic.quote(("MRI-ABD-RP", None))["id"]]),
         "invoice_id": iter([clinic.draft(("MRI-ABD-RP", None))["id"]]),
+        "order_id": iter([price_order(clinic)]),
     }
     answer = APP.test_client().open(
         aimed(path, known | fresh),
@@ -312,6 +327,7 @@ def test_bad_input_changes_nothing(cluster, database, clinic, known):
 def try_wrong_bodies(clinic, known, name):
     """Send every wrong form of an operation's body to something that exists; how many there were."""
     method, path = name.split()
+    matches = any(each["name"] == "If-Match" for each in OPERATIONS[name].get("parameters", ()))
     media = OPERATIONS[name].get("requestBody", {}).get("content", {}).get("application/json")
     if media is None:
         return 0
@@ -319,8 +335,8 @@ def try_wrong_bodies(clinic, known, name):
     for body in wrong:
         address = aimed(path, known)
         headers = {"Authorization": f"Bearer {clinic.secret}", "Idempotency-Key": uuid.uuid4().hex}
-        if method == "PATCH":
-            headers["If-Match"] = clinic.get(address).headers["ETag"]
+        if matches:
+            headers["If-Match"] = etag(clinic, address)
         # Not `json=`: for that client None is no body, and here it is the body `null`.
         answer = APP.test_client().open(
             address, method=method, data=json.dumps(body), content_type="application/json", headers=headers

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as gives
 from hypothesis import strategies as st
 
-from catalog import listing, price_orders, prices, publishing, services
+from catalog import listing, order_lines, price_orders, prices, publishing, services
 from catalog.price_orders import OrderNotDraft, OrderNumberTaken
 from catalog.publishing import PricesOverlap
 from clinic import clock, db
@@ -86,9 +86,13 @@ def test_withdrawn_for_one_rank_leaves_the_others():
 
 
 def test_an_order_cannot_take_effect_in_the_past():
-    order = draft(line("MRI-1", "100.00"), since=day(-1))
+    with given.day(day(-1).isoformat()):
+        order = draft(line("MRI-1", "100.00"))
     with pytest.raises(InvalidInput) as refused, change(COMMAND_LINE) as made:
         publishing.publish(made, order.id)
+    assert codes(refused) == [("/effective_from", "effective_date_passed")]
+    with pytest.raises(InvalidInput) as refused:
+        draft(line("MRI-1", "100.00"), since=day(-1))
     assert codes(refused) == [("/effective_from", "effective_date_passed")]
     assert amount("MRI-1") == "price_not_set"
 
@@ -98,7 +102,10 @@ def test_a_price_of_the_same_first_day_is_not_replaced_unseen(ahead):
     first = published(line("MRI-1", "100.00"), since=day(ahead))
     with pytest.raises(PricesOverlap) as refused:
         published(line("MRI-1", "120.00"), since=day(ahead))
-    assert refused.value.members == {"article": "MRI-1", "doctor_rank": "none", "order": first.id}
+    rival = {
+        "article": "MRI-1", "doctor_rank": "none", "order": first.id, "order_number": "1", "order_date": first.date,
+    }  # fmt: skip
+    assert refused.value.members == {**rival, "overlaps": [rival]}
     assert amount("MRI-1", on=day(ahead)) == "100.00"
 
 
@@ -194,7 +201,7 @@ def test_the_lines_are_read_back_as_they_were_written():
     lines = [line("MRI-1", None)]
     order = draft(*lines)
     with db.reading() as conn:
-        assert price_orders.lines_of(conn, order.id) == lines
+        assert order_lines.of(conn, order.id) == lines
 
 
 def test_of_two_who_publish_the_same_day_at_once_one_is_told_of_the_other():
