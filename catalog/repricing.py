@@ -7,6 +7,7 @@ replaced; what the draft withdraws or puts on request stays so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -104,8 +105,16 @@ class PriceOrderBulkIn(fields.Shape):
             found = self.load(raw)
         except ma.ValidationError as wrong:
             found = wrong.valid_data
+        if not isinstance(found, dict):
+            return []
+        # A list that was read in part has lost the places of its items.
+        sent = raw["articles"] if isinstance(raw.get("articles"), list) else []
         with db.reading() as conn:
-            return _faults(conn, found) if isinstance(found, dict) else []
+            return _faults(conn, {**found, "articles": [each if _is_article(each) else None for each in sent]})
+
+
+def _is_article(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(services.ARTICLE, value, re.ASCII) is not None
 
 
 class PriceOrderBulkOut(PriceOrderOut):
@@ -213,13 +222,14 @@ def _in_force(conn: db.Connection, order: Order, wanted: Mapping[str, Any]) -> l
 def _faults(conn: db.Connection, wanted: Mapping[str, Any]) -> list[Fault]:
     """What the catalog does not know of those members of `wanted` that are there."""
     faults = []
-    category, rank, articles = wanted.get("category"), wanted.get("doctor_rank"), wanted.get("articles") or []
+    category, rank = wanted.get("category"), wanted.get("doctor_rank")
+    articles = {place: each for place, each in enumerate(wanted.get("articles") or []) if each is not None}
     if category is not None and category not in {each.code for each in categories.every(conn)}:
         faults.append(Fault("/category", "unknown_category"))
     if rank is not None and rank not in {each.code for each in ranks.every(conn)}:
         faults.append(Fault("/doctor_rank", "unknown_rank", (("doctor_rank", rank),)))
-    known = services.existing(conn, articles) if articles else set()
-    for place, article in enumerate(articles):
+    known = services.existing(conn, list(articles.values())) if articles else set()
+    for place, article in articles.items():
         if article not in known:
             faults.append(Fault(f"/articles/{place}", "unknown_article", (("article", article),)))
     return faults
