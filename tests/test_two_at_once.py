@@ -107,6 +107,45 @@ def test_of_two_who_edit_the_same_draft_one_reads_it_again(desk, _):
     assert seen(answers) == {"200": 1, "412 precondition_failed": 1}
 
 
+# ---- One price ----
+
+
+@pytest.mark.parametrize("first_day", [f"2199-01-{day}" for day in range(10, 20)])
+def test_of_two_orders_for_the_same_day_one_is_published_and_the_other_told_of_it(desk, first_day):
+    orders = [made(desk.post("/v1/price-orders", order(first_day, f"{amount}.00"))) for amount in (9000, 9500)]
+    answers = at_once(2, lambda n: desk.post(f"/v1/price-orders/{orders[n]['id']}/publish"))
+    assert seen(answers) == {"200": 1, "409 prices_overlap": 1}
+    (won,) = (each.json for each in answers if each.status == 200)
+    (lost,) = (each.json for each in answers if each.status == 409)
+    assert (lost["article"], lost["doctor_rank"], lost["order"]) == ("CT-ABD-RP", "none", won["id"])
+    prices = desk.get("/v1/services/CT-ABD-RP/prices").json["prices"]
+    begun = [each["amount"] for each in prices if each["valid_from"] == first_day]
+    assert begun == [won["lines"][0]["amount"]]
+
+
+def order(first_day: str, amount: str) -> dict[str, object]:
+    """An order that prices one service."""
+    line = {"article": "CT-ABD-RP", "doctor_rank": "none", "kind": "fixed", "amount": amount}
+    return {"effective_from": first_day, "lines": [line]}
+
+
+@AGAIN
+def test_of_two_who_write_the_lines_of_a_draft_one_reads_it_again(desk, _):
+    draft = desk.post("/v1/price-orders", order("2199-12-31", "1.00"))
+    path, match = f"/v1/price-orders/{draft.json['id']}/lines", {"If-Match": draft.headers["ETag"]}
+    lines = [order("", f"{amount}.00")["lines"] for amount in (2, 3)]
+    answers = at_once(2, lambda n: desk.call("PUT", path, {"lines": lines[n]}, match))
+    assert seen(answers) == {"200": 1, "412 precondition_failed": 1}
+
+
+@pytest.mark.parametrize("first_day", [f"2199-02-{day}" for day in range(10, 15)])
+def test_a_draft_order_is_published_or_put_away_never_both(desk, first_day):
+    draft = made(desk.post("/v1/price-orders", order(first_day, "1.00")))
+    ways = ("publish", "discard")
+    answers = at_once(2, lambda n: desk.post(f"/v1/price-orders/{draft['id']}/{ways[n]}"))
+    assert seen(answers) == {"200": 1, "409 order_not_draft": 1}
+
+
 # ---- Numbers ----
 
 
