@@ -232,17 +232,20 @@ def test_publishing_does_not_hold_up_those_who_only_refer_to_the_list(opened):
 
 # ---- Whatever the orders are ----
 
+LISTS = ("base", "staff")
 ORDERS = st.lists(
     st.tuples(
         st.sampled_from(["publish", "publish", "correct", "sleep"]),
         st.integers(0, 6),
         st.sampled_from(["none", "doctor", None]),
         st.integers(1, 9),
+        st.sampled_from(LISTS),
     ),
     min_size=1,
     max_size=12,
 )
 START = date(2026, 11, 1)
+Answers = dict[tuple[str, str, int], str]
 
 
 @gives(ORDERS)
@@ -253,43 +256,64 @@ START = date(2026, 11, 1)
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_no_two_prices_no_hole_and_no_change_of_the_past(opened: Any, orders: list[tuple[str, int, str | None, int]]):
+def test_no_two_prices_no_hole_and_no_change_of_the_past(
+    opened: Any, orders: list[tuple[str, int, str | None, int, str]]
+):
     _empty(opened)
     today = 0
-    known: dict[tuple[str, int], str] = {}
-    published_on: dict[date, UUID] = {}
-    for step, ahead, rank, rubles in orders:
+    known: Answers = {}
+    published_on: dict[tuple[str, date], UUID] = {}
+    for step, ahead, rank, rubles, price_list in orders:
         if step == "sleep":
             today += ahead
             continue
         since = START + timedelta(days=today + ahead)
         with given.day((START + timedelta(days=today)).isoformat()):
             wanted = line("CONS", f"{rubles}.00", rank) if rank else line("CONS", None)
-            corrects = published_on.get(since) if step == "correct" else None
+            corrects = published_on.get((price_list, since)) if step == "correct" else None
             try:
-                published_on[since] = published(wanted, since=since, corrects=corrects).id
+                order = published(wanted, since=since, corrects=corrects, price_list=price_list)
+                published_on[price_list, since] = order.id
             except PricesOverlap:
-                assert since in published_on
+                assert (price_list, since) in published_on
         now = _answers()
-        yesterdays = {key: value for key, value in now.items() if key[1] < today}
-        assert yesterdays.items() >= {key: value for key, value in known.items() if key[1] < today}.items()
+        _past_stays(known, now, today)
         known = now
-        for each in ("none", "doctor"):
-            found = [known[each, number] for number in range(40)]
+        _no_hole(known)
+    _nothing_overlaps(opened)
+    _every_correction_is_in_the_history()
+
+
+def _past_stays(before: Answers, now: Answers, today: int) -> None:
+    """A correction begins today or later, so no day that is over is ever answered otherwise."""
+    past = {key: value for key, value in before.items() if key[2] < today}
+    assert {key: now[key] for key in past} == past
+
+
+def _no_hole(answers: Answers) -> None:
+    for price_list in LISTS:
+        for rank in ("none", "doctor"):
+            found = [answers[price_list, rank, number] for number in range(DAYS)]
             begun = [value for value in found if value != "price_not_set"]
             assert found == ["price_not_set"] * (len(found) - len(begun)) + begun, "a hole in the prices"
-    _nothing_overlaps(opened)
 
 
-def _answers() -> dict[tuple[str, int], str]:
-    """What rank costs how many days after the start, or why it costs nothing."""
-    asked = [(rank, number) for rank in ("none", "doctor") for number in range(40)]
+DAYS = 40
+
+
+def _answers() -> Answers:
+    """What a rank costs in a list how many days after the start, or why it costs nothing."""
+    answers = {}
+    asked = [(rank, number) for rank in ("none", "doctor") for number in range(DAYS)]
     days = [START + timedelta(days=number) for _, number in asked]
     wanted = [prices.Wanted("CONS", rank, on, on) for (rank, _), on in zip(asked, days, strict=True)]
-    with db.reading() as conn:
-        answers = prices.on(conn, "base", wanted)
-    said = [each.code if isinstance(each, prices.Unpriced) else str(each.amount) for each in answers]
-    return dict(zip(asked, said, strict=True))
+    for price_list in LISTS:
+        with db.reading() as conn:
+            found = prices.on(conn, price_list, wanted)
+        for (rank, number), each in zip(asked, found, strict=True):
+            said = each.code if isinstance(each, prices.Unpriced) else f"{each.price_list} {each.amount}"
+            answers[price_list, rank, number] = said
+    return answers
 
 
 def _empty(opened: Any) -> None:
@@ -297,6 +321,12 @@ def _empty(opened: Any) -> None:
         owner.execute("SET session_replication_role = replica")
         for table in ("price", "price_order_line", "price_order", "medical_service"):
             owner.execute(f"DELETE FROM {table}")
+        owner.execute(
+            """
+            INSERT INTO price_list (code, name_ru, name_en, fallback) VALUES ('staff', 'staff', 'staff', 'base')
+            ON CONFLICT DO NOTHING
+            """
+        )
     given_prices.service("CONS", priced_by_rank=True)
 
 
@@ -312,3 +342,12 @@ def _nothing_overlaps(opened: Any) -> None:
             """,
         )
     assert overlapping == 0
+
+
+def _every_correction_is_in_the_history() -> None:
+    with db.reading() as conn:
+        past = listing.history(conn, services.get(conn, "CONS").id)
+    made_by = {(each.order_id, each.price_list, each.doctor_rank, each.valid_from) for each in past}
+    for each in past:
+        if each.corrected_by is not None:
+            assert (each.corrected_by, each.price_list, each.doctor_rank, each.valid_from) in made_by
