@@ -15,8 +15,19 @@ from clinic.settings import Settings, from_environment
 if TYPE_CHECKING:
     from clinic.http import App
 
-ROUTES = ("clinic.routes", "catalog.routes", "catalog.order_routes", "billing.routes")
-PAGES = ("clinic.pages", "catalog.pages", "billing.pages")
+ROUTES = (
+    "clinic.routes",
+    "catalog.routes",
+    "catalog.order_routes",
+    "billing.routes",
+    "billing.act_routes",
+)
+PAGES = (
+    "clinic.pages",
+    "catalog.pages",
+    "billing.pages",
+    "billing.act_pages",
+)
 
 
 def create_app(settings: Settings | None = None) -> App:

@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from billing import invoices, invoicing, numbering, parts, totals
+from billing import acts, invoices, invoicing, numbering, parts, totals
 from billing.invoices import Invoice, InvoiceLine, InvoiceNotIssued
 from billing.invoicing import Document
 from catalog import prices, vat
@@ -38,6 +38,17 @@ class PriceChanged(Conflict):
     ru = (
         "С тех пор, как сделан черновик, изменилась цена\n\n"
         "Список `changes` показывает прежнюю и новую; сделайте новый черновик."
+    )
+
+
+class InvoiceRendered(Conflict):
+    """Services of this invoice are rendered.
+
+    The list `acts` has the numbers of the acts that say so: cancel these first, if nothing was done after all."""
+
+    ru = (
+        "По счёту уже оказаны услуги\n\n"
+        "Список `acts` называет номера актов: если на деле ничего не оказано, сначала аннулируйте их."
     )
 
 
@@ -178,10 +189,13 @@ def cancel(change: Change, invoice_id: UUID, reason: str) -> Document:
 
     Raises:
         InvoiceNotIssued: it is a draft, discarded, or cancelled already.
+        InvoiceRendered: acts say that services of it are done.
     """
     invoice = invoicing.locked_with_quote(change, invoice_id)
     if invoice.status != "issued":
         raise InvoiceNotIssued(invoice=invoice.id, state=invoice.status)
+    if rendered := acts.numbers_of(change.conn, invoice.id):
+        raise InvoiceRendered(invoice=invoice.id, acts=rendered)
     left = invoice.total - invoice.credited
     change.conn.execute(
         """

@@ -267,6 +267,6 @@ def kept(line: Line) -> dict[str, Any]:
     return {name: getattr(line, name) for name in _KEPT}
 
 
-def packed(lines: Sequence[Line]) -> str:
-    """Lines as the one parameter an INSERT takes; sums as text, since JSON's own numbers are floats to many."""
+def packed(lines: Sequence[object]) -> str:
+    """Lines of a document as one parameter of an INSERT; sums as text, since JSON's own numbers are floats to many."""
     return orjson.dumps([vars(line) for line in lines], default=str).decode()

@@ -143,7 +143,9 @@ def proof(conn: db.Connection, branch_id: UUID | None = None) -> list[Series]:
         WITH numbered AS (
           SELECT series_id, sequence, date FROM invoice WHERE number IS NOT NULL
            UNION ALL
-          SELECT series_id, sequence, date FROM credit_note),
+          SELECT series_id, sequence, date FROM credit_note
+           UNION ALL
+          SELECT series_id, sequence, date FROM act),
         ordered AS (
           SELECT series_id, sequence, date >= lag(date, 1, date) OVER (PARTITION BY series_id ORDER BY sequence) AS kept
             FROM numbered),

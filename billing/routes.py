@@ -12,7 +12,7 @@ from flask import Response, current_app
 from billing import examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
 from billing.invoices import Invoice, InvoiceLine, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
 from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
-from billing.issuing import CancelIn, IssueIn, PriceChanged, RequisitesMissing
+from billing.issuing import CancelIn, InvoiceRendered, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
 from billing.quotes import DiscountAboveLimit, Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
 from billing.quoting import QuoteIn
@@ -320,7 +320,7 @@ def issue_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
     may="invoices:cancel",
     takes=CancelIn,
     gives={200: InvoiceOut},
-    refuses=(errors.NotFound, InvoiceNotIssued),
+    refuses=(errors.NotFound, InvoiceNotIssued, InvoiceRendered),
     key="required",
     example={"reason": "Ошибка в плательщике"},
 )

@@ -37,6 +37,10 @@ INVOICE_STATUS: Mapping[str, tuple[str, str]] = {
     "cancelled": ("аннулирован", "cancelled"),
     "discarded": ("отброшен", "discarded"),
 }
+ACT_STATUS: Mapping[str, tuple[str, str]] = {
+    "issued": ("выставлен", "issued"),
+    "cancelled": ("аннулирован", "cancelled"),
+}
 PAYMENT_STATUS: Mapping[str, tuple[str, str]] = {
     "unpaid": ("не оплачен", "unpaid"),
     "partially_paid": ("оплачен частично", "partially paid"),

@@ -74,10 +74,14 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
     drafts = [clinic.draft(("MRI-ABD-RP", None)) for _ in range(8)]
     issued = [clinic.invoice(quote) for quote in quotes[:4]]
     orders = [price_order(clinic) for _ in range(12)]
+    rendered = clinic.invoice(clinic.quote({"article": "MRI-ABD-RP", "quantity": "9"}))
+    piece = {"lines": [{"position": 1, "quantity": "1"}]}
+    acts = [given.made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", piece)) for _ in range(4)]
     return {
         "order_id": itertools.cycle(orders),
         "quote_id": itertools.cycle([each["id"] for each in quotes]),
         "invoice_id": itertools.cycle([each["id"] for pair in zip(drafts, issued * 2, strict=True) for each in pair]),
+        "act_id": itertools.cycle([each["id"] for each in acts]),
         # Not those that the examples sell: these may come to be sold no longer.
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
