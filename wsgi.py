@@ -82,6 +82,7 @@ def gather_commands() -> None:
         of_clinic.branch_commands,
         of_catalog.prices,
         of_billing.numbers,
+        of_billing.check_books,
     ):
         cli.add_command(command)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from billing import numbering
+from billing import books, numbering
 from clinic import cli, db, settings
 
 
@@ -27,3 +29,24 @@ def proof(ctx: click.Context) -> None:
         click.echo("No document has a number yet.")
     if not all(each.whole for each in series):
         ctx.exit(1)
+
+
+@click.command("check-books")
+@click.pass_context
+def check_books(ctx: click.Context) -> None:
+    """Ask every question about the books that must have no answer; status 1 when one has, its first offenders named."""
+    with (
+        cli.open_database(settings.from_environment()),
+        books.of_one_moment() as conn,
+        click.progressbar(length=1, label="Checking", file=sys.stderr) as bar,
+    ):
+
+        def passing(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        verdict = books.check(conn, passing)
+    for each in verdict.offenders:
+        click.echo(f"{each.check}: {each.type} {each.id}: {each.says}")
+    click.echo(f"{verdict.documents} documents, {verdict.events} events: {'whole' if verdict.whole else 'BROKEN'}")
+    ctx.exit(0 if verdict.whole else 1)

@@ -5,6 +5,7 @@ The database numbers and chains the rows (`journal_append`); here they are colle
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -89,30 +90,52 @@ def after(conn: db.Connection, position: int, limit: int, branch_id: UUID | None
     )
 
 
-def first_break(conn: db.Connection) -> int | None:
-    """The first position whose hash or number does not follow from the one before; None when the chain is whole."""
-    broken = db.value(
-        conn,
-        """
-        SELECT min(position) FROM (
-          SELECT position,
-                 position = 1 + lag(position, 1, 0::bigint) OVER chain AS dense,
-                 sha256 = journal_digest(
-                   lag(sha256, 1, sha256('clinic billing journal'::bytea)) OVER chain, journal) AS chained
-            FROM journal
-          WINDOW chain AS (ORDER BY position)) AS link
-         WHERE NOT (dense AND chained)
-        """,
-    )
-    if broken is None:
+SPAN = 10_000
+"""Rows of the journal whose links are checked by one statement."""
+
+
+def length(conn: db.Connection) -> int:
+    """The newest position."""
+    return int(db.value(conn, "SELECT position FROM journal_head"))
+
+
+def first_break(conn: db.Connection, passing: Callable[[], None] = lambda: None) -> int | None:
+    """The first position whose hash or number does not follow from the one before; None when the chain is whole.
+
+    `passing` is called for each `SPAN` of rows looked at.
+    """
+    end = length(conn)
+    for after in range(0, end, SPAN):
         broken = db.value(
             conn,
             """
-            SELECT last.position FROM journal_head AS head
-              LEFT JOIN LATERAL (SELECT position, sha256 FROM journal ORDER BY position DESC LIMIT 1) AS tail ON true
-              CROSS JOIN LATERAL (SELECT coalesce(tail.position, 0) + 1 AS position) AS last
-             WHERE head.position <> coalesce(tail.position, 0)
-                OR (tail.position IS NOT NULL AND head.sha256 <> tail.sha256)
+            WITH before AS (
+              SELECT sha256 FROM journal WHERE position = %(after)s::bigint
+               UNION ALL
+              SELECT sha256('clinic billing journal'::bytea) WHERE %(after)s::bigint = 0)
+            SELECT min(position) FROM (
+              SELECT position,
+                     position = 1 + lag(position, 1, %(after)s::bigint) OVER chain AS dense,
+                     sha256 = journal_digest(
+                       lag(sha256, 1, (SELECT sha256 FROM before)) OVER chain, journal) AS chained
+                FROM journal
+               WHERE position > %(after)s::bigint AND position <= %(until)s::bigint
+              WINDOW chain AS (ORDER BY position)) AS link
+             WHERE (dense AND chained) IS NOT TRUE
             """,
+            {"after": after, "until": after + SPAN},
         )
+        if broken is not None:
+            return int(broken)
+        passing()
+    broken = db.value(
+        conn,
+        """
+        SELECT coalesce(tail.position, 0) + 1
+          FROM journal_head AS head
+          LEFT JOIN LATERAL (SELECT position, sha256 FROM journal ORDER BY position DESC LIMIT 1) AS tail ON true
+         WHERE head.position <> coalesce(tail.position, 0)
+            OR (tail.position IS NOT NULL AND head.sha256 <> tail.sha256)
+        """,
+    )
     return int(broken) if broken is not None else None

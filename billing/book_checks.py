@@ -1,0 +1,190 @@
+"""What is asked of the books: each question must have no answer.
+
+A question is asked of one table's documents in pieces, `id > after AND id <= until`; its rows are (id, what is wrong).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+
+@dataclass(frozen=True)
+class Check:
+    """A question to the documents of one table."""
+
+    name: str
+    table: LiteralString
+    sql: LiteralString
+
+
+CHECKS = (
+    Check(
+        "lines_add_up",
+        "invoice",
+        """
+        SELECT invoice.id, format('subtotal %%s, discount %%s, total %%s, but its lines come to %%s, %%s, %%s',
+                                  invoice.subtotal, invoice.discount, invoice.total, line.gross, line.discount,
+                                  line.amount)
+          FROM invoice
+          LEFT JOIN LATERAL (
+            SELECT sum(gross) AS gross, sum(discount + document_discount) AS discount, sum(amount) AS amount
+              FROM invoice_line WHERE invoice_id = invoice.id) AS line ON true
+         WHERE invoice.id > %(after)s::uuid AND invoice.id <= %(until)s::uuid
+           AND (line.gross, line.discount, line.amount)
+               IS DISTINCT FROM (invoice.subtotal, invoice.discount, invoice.total)
+        """,
+    ),
+    Check(
+        "vat_of_lines",
+        "invoice",
+        """
+        SELECT invoice_id, format('line %%s has VAT %%s of %%s at %%s %%%%', position, vat_amount, amount, vat_rate)
+          FROM invoice_line
+         WHERE invoice_id > %(after)s::uuid AND invoice_id <= %(until)s::uuid
+           AND vat_amount <> round(amount * vat_rate / (100 + vat_rate), 2)
+        """,
+    ),
+    Check(
+        "invoice_hash",
+        "invoice",
+        """
+        SELECT id, 'what it says is not what was issued as ' || number
+          FROM invoice
+         WHERE id > %(after)s::uuid AND id <= %(until)s::uuid
+           AND number IS NOT NULL AND content_sha256 <> invoice_digest(invoice)
+        """,
+    ),
+    Check(
+        "credited",
+        "invoice",
+        """
+        SELECT invoice.id, format('credited %%s, but its credit notes come to %%s', credited, coalesce(note.amount, 0))
+          FROM invoice
+          LEFT JOIN LATERAL (
+            SELECT sum(amount) AS amount FROM credit_note WHERE invoice_id = invoice.id) AS note ON true
+         WHERE invoice.id > %(after)s::uuid AND invoice.id <= %(until)s::uuid
+           AND credited <> coalesce(note.amount, 0)
+        """,
+    ),
+    Check(
+        "paid_and_credited",
+        "invoice",
+        """
+        SELECT id, format('paid %%s and credited %%s of %%s', paid, credited, total)
+          FROM invoice
+         WHERE id > %(after)s::uuid AND id <= %(until)s::uuid
+           AND (paid + credited > total OR paid < 0 OR credited < 0 OR (status = 'cancelled' AND credited <> total)
+                OR (number IS NULL AND paid + credited > 0))
+        """,
+    ),
+    Check(
+        "rendered",
+        "invoice",
+        """
+        SELECT line.invoice_id, format('line %%s: %%s of %%s is rendered', invoiced.position, sum(line.quantity),
+                                       invoiced.quantity)
+          FROM act_line AS line
+          JOIN act ON act.id = line.act_id AND act.status = 'issued'
+          JOIN invoice_line AS invoiced
+            ON invoiced.invoice_id = line.invoice_id AND invoiced.position = line.invoice_position
+         WHERE line.invoice_id > %(after)s::uuid AND line.invoice_id <= %(until)s::uuid
+         GROUP BY line.invoice_id, invoiced.position, invoiced.quantity, invoiced.amount
+        HAVING sum(line.quantity) > invoiced.quantity OR sum(line.amount) > invoiced.amount
+        """,
+    ),
+    Check(
+        "invoice_in_journal",
+        "invoice",
+        """
+        SELECT invoice.id, format('is %%s, but the journal has %%s', invoice.status, coalesce(said.types, '—'))
+          FROM invoice
+          LEFT JOIN LATERAL (
+            SELECT string_agg(type, ', ' ORDER BY position) AS types
+              FROM journal
+             WHERE object_id = invoice.id
+               AND type IN ('invoice.created', 'invoice.issued', 'invoice.cancelled', 'invoice.discarded')) AS said
+            ON true
+         WHERE invoice.id > %(after)s::uuid AND invoice.id <= %(until)s::uuid
+           AND said.types IS DISTINCT FROM CASE invoice.status
+                 WHEN 'draft' THEN 'invoice.created'
+                 WHEN 'issued' THEN 'invoice.created, invoice.issued'
+                 WHEN 'cancelled' THEN 'invoice.created, invoice.issued, invoice.cancelled'
+                 WHEN 'discarded' THEN 'invoice.created, invoice.discarded' END
+        """,
+    ),
+    Check(
+        "journal_without_document",
+        "journal",
+        """
+        SELECT said.object_id, format('position %%s is %%s, but there is no such document', said.position, said.type)
+          FROM journal AS said
+          LEFT JOIN invoice ON invoice.id = said.object_id AND said.type LIKE 'invoice.%%'
+          LEFT JOIN credit_note ON credit_note.id = said.object_id AND said.type = 'credit_note.issued'
+          LEFT JOIN act ON act.id = said.object_id AND said.type LIKE 'act.%%'
+         WHERE said.id > %(after)s::uuid AND said.id <= %(until)s::uuid
+           AND said.object_type IN ('invoice', 'credit_note', 'act')
+           AND coalesce(invoice.id, credit_note.id, act.id) IS NULL
+        """,
+    ),
+    Check(
+        "credit_note_in_journal",
+        "credit_note",
+        """
+        SELECT id, 'the journal does not have it once'
+          FROM credit_note
+         WHERE id > %(after)s::uuid AND id <= %(until)s::uuid
+           AND (SELECT count(*) FROM journal WHERE object_id = credit_note.id AND type = 'credit_note.issued') <> 1
+        """,
+    ),
+    Check(
+        "act",
+        "act",
+        """
+        SELECT act.id, format('total %%s, lines %%s; in the journal: %%s', act.total, line.amount, said.types)
+          FROM act
+          LEFT JOIN LATERAL (SELECT sum(amount) AS amount FROM act_line WHERE act_id = act.id) AS line ON true
+          LEFT JOIN LATERAL (
+            SELECT string_agg(type, ', ' ORDER BY position) AS types FROM journal WHERE object_id = act.id) AS said
+            ON true
+         WHERE act.id > %(after)s::uuid AND act.id <= %(until)s::uuid
+           AND (line.amount IS DISTINCT FROM act.total OR act.content_sha256 <> act_digest(act)
+                OR said.types IS DISTINCT FROM CASE act.status
+                     WHEN 'issued' THEN 'act.issued' WHEN 'cancelled' THEN 'act.issued, act.cancelled' END)
+        """,
+    ),
+    Check(
+        "quote_adds_up",
+        "quote",
+        """
+        SELECT revision.quote_id, format('revision %%s: total %%s, but its lines come to %%s', revision.revision,
+                                         revision.total, line.amount)
+          FROM quote_revision AS revision
+          LEFT JOIN LATERAL (
+            SELECT sum(gross) AS gross, sum(discount + document_discount) AS discount, sum(amount) AS amount
+              FROM quote_line AS line
+             WHERE line.quote_id = revision.quote_id AND line.revision = revision.revision) AS line ON true
+         WHERE revision.quote_id > %(after)s::uuid AND revision.quote_id <= %(until)s::uuid
+           AND (line.gross, line.discount, line.amount)
+               IS DISTINCT FROM (revision.subtotal, revision.discount, revision.total)
+        """,
+    ),
+    Check(
+        "quote_invoiced",
+        "quote",
+        """
+        SELECT line.quote_id, format('line %%s of revision %%s: %%s is marked as invoiced, invoices have %%s',
+                                     line.position, line.revision, line.invoiced_quantity, coalesce(taken.quantity, 0))
+          FROM quote_line AS line
+          LEFT JOIN LATERAL (
+            SELECT sum(invoiced.quantity) AS quantity
+              FROM invoice
+              JOIN invoice_line AS invoiced ON invoiced.invoice_id = invoice.id
+             WHERE invoice.quote_id = line.quote_id AND invoice.quote_revision = line.revision
+               AND invoice.status IN ('draft', 'issued') AND invoiced.quote_position = line.position) AS taken ON true
+         WHERE line.quote_id > %(after)s::uuid AND line.quote_id <= %(until)s::uuid
+           AND line.invoiced_quantity <> coalesce(taken.quantity, 0)
+        """,
+    ),
+)
+"""Each must have no rows."""
