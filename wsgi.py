@@ -25,6 +25,7 @@ ROUTES = (
 PAGES = (
     "clinic.pages",
     "catalog.pages",
+    "catalog.order_pages",
     "billing.pages",
     "billing.act_pages",
 )

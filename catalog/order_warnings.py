@@ -50,12 +50,12 @@ errors.describe(
             "The code {codes} is withdrawn from the state's nomenclature.",
         ),
         "rank_order_turned": (
-            "{article}: звание «{higher}» будет стоить меньше, чем «{lower}».",
-            "{article}: the rank {higher} will cost less than {lower}.",
+            "{article}: звание «{higher_ru}» будет стоить меньше, чем «{lower_ru}».",
+            "{article}: the rank {higher_en} will cost less than {lower_en}.",
         ),
         "rank_without_price": (
-            "{article}: у звания «{doctor_rank}» цены не будет.",
-            "{article}: the rank {doctor_rank} will have no price.",
+            "{article}: у звания «{rank_ru}» цены не будет.",
+            "{article}: the rank {rank_en} will have no price.",
         ),
     }
 )
@@ -143,7 +143,9 @@ def _turned(ranks: Sequence[_After]) -> Iterator[Warning]:
     priced = [(each.around, each.amount) for each in ranks if each.amount is not None]
     for (lower, less), (higher, more) in pairwise(priced):
         if more < less:
-            yield _of_rank("rank_order_turned", higher, higher=higher.doctor_rank, lower=lower.doctor_rank)
+            names = {"higher_ru": higher.rank_ru, "higher_en": higher.rank_en}
+            names |= {"lower_ru": lower.rank_ru, "lower_en": lower.rank_en}
+            yield _of_rank("rank_order_turned", higher, **names)
 
 
 def _without_price(ranks: Sequence[_After]) -> Iterator[Warning]:
@@ -151,7 +153,9 @@ def _without_price(ranks: Sequence[_After]) -> Iterator[Warning]:
     if any(each.sold for each in ranks):
         for each in ranks:
             if not each.sold and (each.around.sold or each.around.rank_held):
-                yield _of_rank("rank_without_price", each.around, doctor_rank=each.around.doctor_rank)
+                yield _of_rank(
+                    "rank_without_price", each.around, rank_ru=each.around.rank_ru, rank_en=each.around.rank_en
+                )
 
 
 def _of_rank(code: str, rank: Standing, **values: str) -> Warning:

@@ -323,6 +323,11 @@ def known(conn: db.Connection, articles: Sequence[str]) -> dict[str, Service]:
     conn.execute(
         "SELECT FROM medical_service WHERE article = ANY (%s::text[]) ORDER BY id FOR SHARE", (list(articles),)
     )
+    return named(conn, articles)
+
+
+def named(conn: db.Connection, articles: Sequence[str]) -> dict[str, Service]:
+    """Those of `articles` that exist, by article."""
     return {each.article: each for each in _of(conn, articles)}
 
 

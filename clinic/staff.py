@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -28,6 +29,15 @@ _hasher = PasswordHasher()
 # 64 MiB each: a crowd at the sign-in page must not take all the memory there is.
 _hashing = threading.Semaphore(2)
 _NOBODY = _hasher.hash(secrets.token_urlsafe(16))
+
+
+def logins(conn: db.Connection, labels: Iterable[str]) -> dict[str, str]:
+    """How people are called on pages, by their label in documents and the journal: `staff:…` -> login."""
+    rows = conn.execute(
+        "SELECT 'staff:' || id, login FROM staff WHERE 'staff:' || id = ANY (%(labels)s::text[])",
+        {"labels": list(labels)},
+    )
+    return dict(rows.fetchall())
 
 
 class LoginTaken(Conflict):
