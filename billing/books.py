@@ -8,7 +8,6 @@ minutes and little memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Any
@@ -61,19 +60,11 @@ class Verdict:
         }
 
 
-@contextmanager
-def of_one_moment() -> Iterator[db.Connection]:
-    """A connection that sees one moment of the database, however long it looks, and changes nothing."""
-    with db.transaction() as conn:
-        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield conn
-
-
 def check(conn: db.Connection, passing: Callable[[int, int], None] = lambda _done, _total: None) -> Verdict:
     """Ask every question.
 
     Args:
-        conn: from `of_one_moment`; it may take minutes, so without the application's deadline.
+        conn: from `db.moment`; it may take minutes, so without the application's deadline.
         passing: told how many pieces are done, of how many.
     """
     pieces = {table: _pieces(conn, table) for table in dict.fromkeys(each.table for each in CHECKS)}

@@ -37,7 +37,7 @@ def check_books(ctx: click.Context) -> None:
     """Ask every question about the books that must have no answer; status 1 when one has, its first offenders named."""
     with (
         cli.open_database(settings.from_environment()),
-        books.of_one_moment() as conn,
+        db.moment() as conn,
         click.progressbar(length=1, label="Checking", file=sys.stderr) as bar,
     ):
 

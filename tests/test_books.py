@@ -31,7 +31,7 @@ def kept(clinic):
 
 def verdict(opened):
     db.open_pool(opened.owner, size=1, command_line=True)
-    with books.of_one_moment() as conn:
+    with db.moment() as conn:
         return books.check(conn)
 
 
@@ -44,7 +44,7 @@ def test_books_that_are_right_are_whole(kept, opened):
 def test_progress_comes_to_its_end(kept, opened):
     told = []
     db.open_pool(opened.owner, size=1, command_line=True)
-    with books.of_one_moment() as conn:
+    with db.moment() as conn:
         books.check(conn, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == len(told)
 
