@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 ROUTES = (
     "clinic.routes",
+    "clinic.job_routes",
     "catalog.routes",
     "catalog.order_routes",
+    "catalog.import_routes",
     "billing.routes",
     "billing.act_routes",
 )
@@ -29,6 +31,8 @@ PAGES = (
     "billing.pages",
     "billing.act_pages",
 )
+WORK = ("catalog.price_imports",)
+"""Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 
 
 def create_app(settings: Settings | None = None) -> App:
@@ -77,10 +81,13 @@ def gather_commands() -> None:
     from clinic import commands as of_clinic
     from clinic.cli import cli
 
+    for module in WORK:
+        import_module(module)
     for command in (
         of_clinic.keys,
         of_clinic.people,
         of_clinic.branch_commands,
+        of_clinic.work,
         of_catalog.prices,
         of_billing.numbers,
         of_billing.check_books,

@@ -159,3 +159,19 @@ PREVIEW: dict[str, Any] = {
     ],
     "warnings": [],
 }
+
+REPORT: dict[str, Any] = {
+    "rows": 31,
+    "accepted": 31,
+    "refused": 0,
+    "problems": [],
+    "warnings": [
+        {
+            "row": 7,
+            "column": "nomenclature_codes",
+            "code": "code_missing",
+            "message": "У услуги нет кода номенклатуры 804н.",
+        }
+    ],
+    "order": "019abf0e-6c4b-7d0e-9c3a-5b8d2f6a7e10",
+}

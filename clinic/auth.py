@@ -16,6 +16,10 @@ SCOPES = (
     "exports:read", "events:read", "audit:read", "webhooks:write", "admin",
 )  # fmt: skip
 EVERYTHING = "*"
+PUBLIC = "public"
+"""Stands in a scope's place where strangers may call."""
+SIGNED_IN = "signed_in"
+"""Stands in a scope's place where who calls must be known and needs no right: what is shown is his own."""
 
 ROLES: dict[str, frozenset[str]] = {
     "reception": frozenset({"catalog:read", "quotes:read", "quotes:write", "invoices:read", "invoices:write",

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: the database server and the web server."""
+"""Child processes that never outlive us: the database server, the web server and the worker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -44,3 +46,44 @@ def _die_with(parent: int, sig: signal.Signals) -> Callable[[], None]:
             os._exit(1)
 
     return ask
+
+
+class Restarted:
+    """A child that others can do without for a while: when it ends it is started again, later each time."""
+
+    def __init__(self, start_one: Callable[[], subprocess.Popen[Any]], say: Callable[[int, float], None]) -> None:
+        """`say` is told the status of one that ended and the seconds until the next one is started."""
+        self._start_one, self._say = start_one, say
+        self.process: subprocess.Popen[Any] | None = None
+        self._started_at = self._next_at = 0.0
+        self._pause = 0.0
+        self._asked_at: float | None = None
+
+    def tend(self) -> None:
+        """Start it if it is not there and its time has come. Returns at once; call it now and then."""
+        now = time.monotonic()
+        if self.process and (status := self.process.poll()) is not None:
+            # One that lived for a minute has earned a quick start again.
+            self._pause = 1.0 if now - self._started_at > 60 else min(max(1.0, self._pause * 2), 30.0)
+            self.process, self._next_at = None, now + self._pause
+            self._say(status, self._pause)
+        if self.process is None and now >= self._next_at:
+            self.process, self._started_at = self._start_one(), now
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, once, and do not wait."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+            if self.process and self.process.poll() is None:
+                self.process.terminate()
+
+    def end(self, within: float) -> None:
+        """Wait until it has ended, at most so many seconds after it was asked to; then kill it."""
+        self.ask_to_end()
+        if self.process is None or self._asked_at is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(0.0, self._asked_at + within - time.monotonic()))
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,20 @@ from uuid import UUID
 import click
 import marshmallow as ma
 
-from clinic import api_keys, branches, cli, db, fields, http, settings, staff
+from clinic import (
+    api_keys,
+    branches,
+    cli,
+    clock,
+    db,
+    embedded,
+    fields,
+    http,
+    migrate,
+    settings,
+    staff,
+    worker,
+)
 from clinic.auth import COMMAND_LINE, ROLES
 from clinic.command import change
 
@@ -95,6 +109,22 @@ def set_requisites(code: str, file: Path) -> None:
     with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
         branches.set_requisites(made, code, wanted)
     click.echo(f"The requisites of {code} are set.", err=True)
+
+
+@click.command()
+def work() -> None:
+    """Do long work and the chores until stopped: what `serve` starts beside itself. Several may run."""
+    logging.basicConfig(format="clinic: %(message)s", level=logging.WARNING)
+    chosen = settings.from_environment()
+    clock.use_zone(chosen.timezone)
+    with embedded.database(chosen) as urls:
+        if not (chosen.database_url or urls.served):
+            migrate.run(urls.owner)
+        db.open_pool(urls.app, size=worker.CONNECTIONS, worker=True)
+        try:
+            worker.run(urls.app)
+        finally:
+            db.close_pool()
 
 
 def _branch_id(conn: db.Connection, code: str | None) -> UUID | None:

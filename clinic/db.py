@@ -25,6 +25,7 @@ from clinic.errors import AlreadyExists, DatabaseAway
 
 DEADLINE = 4.0
 """Seconds a transaction of the server may live; command-line work has no end of its own."""
+_WORKER_DEADLINE = 1800.0
 _CHECK_DEADLINE = 1.0
 _CONNECTED_WITHIN = 1.0
 _RETRY_NEEDS = 1.5
@@ -54,6 +55,16 @@ SET ROLE clinic_command;
 SET TimeZone = 'UTC';
 SET search_path = public, pg_temp;
 SET lock_timeout = '10s';
+"""
+# The same rights as the server's, and time for long work; whoever waits here holds up no caller.
+_AS_WORKER = """
+SET ROLE clinic_app;
+SET TimeZone = 'UTC';
+SET search_path = public, pg_temp;
+SET idle_in_transaction_session_timeout = '5min';
+SET lock_timeout = '5min';
+SET statement_timeout = '15min';
+SET client_connection_check_interval = '1s';
 """
 
 Params = Mapping[str, Any] | Sequence[Any] | None
@@ -154,16 +165,15 @@ class _Breaker:
 
 
 class _Database:
-    def __init__(self, url: str, size: int, command_line: bool) -> None:
-        given = conninfo_to_dict(url)
+    def __init__(self, url: str, size: int, setup: LiteralString, deadline: float) -> None:
         self.breaker = _Breaker()
         self.watchdog = _Watchdog()
-        self.deadline = 86_400.0 if command_line else DEADLINE
+        self.deadline = deadline
         self.size = size
         self.lent = 0
-        self.setup: LiteralString = _AS_COMMAND_LINE if command_line else _AS_APPLICATION
+        self.setup: LiteralString = setup
         self.pool: ConnectionPool[Connection] = ConnectionPool(
-            make_conninfo(url, **{name: value for name, value in _CONNECT.items() if name not in given}),
+            conninfo(url),
             connection_class=Connection,
             kwargs={"autocommit": True},
             min_size=min(2, size),
@@ -234,15 +244,27 @@ def _remember_warning(conn: Connection, notice: psycopg.errors.Diagnostic) -> No
 _database: _Database | None = None
 
 
-def open_pool(url: str, *, size: int, command_line: bool = False) -> None:
+def open_pool(url: str, *, size: int, command_line: bool = False, worker: bool = False) -> None:
     """Open this process's pool. Call it after fork: a pool does not survive one.
 
-    With `command_line` statements may run as long as they need, under a database role of their own.
+    With `command_line` statements may run as long as they need, under a database role of their own; with `worker`
+    they have the server's role and half an hour.
     """
     global _database
     close_pool()
-    _database = _Database(url, size, command_line)
+    if command_line:
+        _database = _Database(url, size, _AS_COMMAND_LINE, 86_400.0)
+    elif worker:
+        _database = _Database(url, size, _AS_WORKER, _WORKER_DEADLINE)
+    else:
+        _database = _Database(url, size, _AS_APPLICATION, DEADLINE)
     _database.pool.open(wait=False)
+
+
+def conninfo(url: str) -> str:
+    """How to reach this database: with our time-outs, unless the URL has its own."""
+    given = conninfo_to_dict(url)
+    return make_conninfo(url, **{name: value for name, value in _CONNECT.items() if name not in given})
 
 
 def close_pool() -> None:

@@ -36,6 +36,19 @@ class Problem(Exception):
         title, _, explanation = text.partition("\n\n")
         return title.replace("\n", " ").rstrip("."), " ".join(explanation.split())
 
+    def as_json(self, lang: str, request_id: str) -> dict[str, Any]:
+        """RFC 9457 problem details in `ru` or `en`."""
+        title, explanation = self.words(lang)
+        return {
+            "type": f"/problems/{self.code()}",
+            "title": title,
+            "status": self.status,
+            "code": self.code(),
+            "detail": self.detail or explanation,
+            "request_id": request_id,
+            **self.members,
+        }
+
     @classmethod
     def every(cls) -> dict[str, type[Problem]]:
         """All problems by code, of all packages that are loaded."""
@@ -89,6 +102,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "not_day": ("Нужна дата вида 2026-11-23.", "A day such as 2026-11-23 is needed."),
     "not_instant": ("Нужно время вида 2026-11-23T09:15:00Z.", "An instant such as 2026-11-23T09:15:00Z is needed."),
     "not_uuid": ("Нужен идентификатор UUID.", "A UUID is needed."),
+    "not_a_file": ("Нужен файл.", "A file is needed."),
     "not_a_choice": ("Такого варианта нет.", "This is not one of the choices."),
     "wrong_inn": ("ИНН неверен.", "The INN is not valid."),
     "wrong_kpp": ("КПП неверен.", "The KPP is not valid."),
@@ -235,19 +249,22 @@ class PreconditionFailed(Problem):
 class TooLarge(Problem):
     """The request is too large.
 
-    A JSON body may have 256 KiB."""
+    A JSON body may have 256 KiB; where a file is taken, all parts together 20 MiB."""
 
     status = 413
-    ru = "Запрос слишком велик\n\nТело JSON — не больше 256 КиБ."
+    ru = "Запрос слишком велик\n\nТело JSON — не больше 256 КиБ; там, где принимают файл, все части вместе — 20 МиБ."
 
 
 class UnsupportedMediaType(Problem):
     """The body has a type that is not read here.
 
-    Send `Content-Type: application/json`."""
+    Send `Content-Type: application/json`, or `multipart/form-data` where a file is taken."""
 
     status = 415
-    ru = "Тело такого типа здесь не читается\n\nПошлите `Content-Type: application/json`."
+    ru = (
+        "Тело такого типа здесь не читается\n\n"
+        "Пошлите `Content-Type: application/json`, а там, где принимают файл, — `multipart/form-data`."
+    )
 
 
 class InvalidInput(Problem):
@@ -262,6 +279,10 @@ class InvalidInput(Problem):
         super().__init__()
         self.faults = faults
         self.valid = valid
+
+    def as_json(self, lang: str, request_id: str) -> dict[str, Any]:
+        wrong = [{"pointer": each.pointer, "code": each.code, "message": each.message(lang)} for each in self.faults]
+        return {**super().as_json(lang, request_id), "errors": wrong}
 
 
 class IdempotencyKeyReused(Problem):

@@ -213,6 +213,21 @@ class Uuid(Form):
         return UUID(super()._deserialize(value, attr, data))
 
 
+class File(_Coded):
+    """A file of a multipart body, as its bytes; its name is the sender's and is not kept."""
+
+    default_error_messages: _Messages = {"invalid": "not_a_file"}
+
+    def __init__(self, **given: Any) -> None:
+        shown = {"type": "string", "format": "binary"} | given.pop("metadata", {})
+        super().__init__(metadata=shown, **given)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> bytes:
+        if not isinstance(value, bytes):
+            raise self.make_error("invalid")
+        return value
+
+
 class Choice(_Coded):
     """One of a few words."""
 

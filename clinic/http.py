@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
+from urllib.parse import urlencode
 from uuid import UUID
 
 import flask_smorest
@@ -26,14 +27,13 @@ from flask.json.provider import JSONProvider
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
-from clinic import api_keys, command, db, errors, fields, idempotency, openapi
+from clinic import api_keys, auth, command, db, errors, fields, idempotency, openapi, uploads
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, Problem
 
 View = TypeVar("View", bound=Callable[..., Any])
-PUBLIC = "public"
-"""The scope of a route that strangers may call."""
+PUBLIC, SIGNED_IN = auth.PUBLIC, auth.SIGNED_IN
 LANGUAGES = ("ru", "en")
 LARGEST_BODY = 256 * 1024
 _DEEPEST = 32
@@ -112,15 +112,19 @@ class _Parser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = {
         **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
         "query": None,
+        "files": None,
     }
 
     def load_json(self, req: Any, schema: Any) -> Any:
         return body()
 
+    def load_files(self, req: Any, schema: Any) -> Any:
+        return uploads.parts()
+
     def handle_error(self, error: ma.ValidationError, req: Any, schema: ma.Schema, **_: Any) -> NoReturn:
         faults: list[Fault] = []
         for location, messages in cast(dict[str, Any], error.messages).items():
-            faults += fields.faults_in(messages, "" if location == "json" else "?")
+            faults += fields.faults_in(messages, "?" if location == "query" else "")
         # «?/limit» is no pointer; a query parameter is named as it stands in the address.
         faults = [Fault(each.pointer.replace("?/", "?", 1), each.code, each.values) for each in faults]
         if isinstance(schema, fields.Shape) and "json" in error.messages:
@@ -181,6 +185,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         may: str,
         gives: dict[int, Any],
         takes: type[fields.Shape] | None = None,
+        files: int | None = None,
         query: type[Query] = Query,
         refuses: Sequence[type[Problem]] = (),
         key: str | None = None,
@@ -191,9 +196,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         """Who may call, what comes in, what goes out and what is refused; also what the description says.
 
         Args:
-            may: the scope needed, or `PUBLIC`.
+            may: the scope needed, or `PUBLIC`, or `SIGNED_IN`.
             gives: status -> schema of the answer.
             takes: schema of the JSON body; the view gets it as its first argument.
+            files: the body is multipart/form-data of at most so many bytes, in place of JSON; `fields.File` is a file.
             query: schema of the query; a view of one that has filters gets it as its next argument.
             refuses: problems beyond those that follow from the rest of the contract.
             key: `required` or `optional` where the call takes an Idempotency-Key.
@@ -211,12 +217,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if takes is not None:
                 # No body is read as an empty object, so it may be left out where every member may.
                 needed = any(field.required for field in takes().fields.values())
-                wrapped = self.arguments(takes(), example=example, required=needed)(wrapped)
-            public = may == PUBLIC
-            implied = openapi.implied(public=public, has_body=takes is not None, key=key, match=match)
-            documented = openapi.documentation(None if public else may, [*refuses, *implied], key, match)
+                location = "json" if files is None else "files"
+                wrapped = self.arguments(takes(), location=location, example=example, required=needed)(wrapped)
+            implied = openapi.implied(may, has_body=takes is not None, files=bool(files), key=key, match=match)
+            documented = openapi.documentation(may, [*refuses, *implied], key, match)
             wrapped = self.doc(**documented)(wrapped)
-            return cast(View, _guarded(wrapped, may, key))
+            return cast(View, _guarded(wrapped, may, key, files))
 
         return decorate
 
@@ -229,12 +235,15 @@ def _without_query(view: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _guarded(view: Callable[..., Any], may: str, key: str | None) -> Callable[..., Any]:
+def _guarded(view: Callable[..., Any], may: str, key: str | None, files: int | None) -> Callable[..., Any]:
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if may != PUBLIC:
             g.actor = api_keys.authenticate(request.headers.get("Authorization"))
-            g.actor.must(may)
+            if may != SIGNED_IN:
+                g.actor.must(may)
+        if files is not None:
+            request.max_content_length = files
         _refuse_repeated_parameters()
         g.claims = key is not None
         if key == "required" and "Idempotency-Key" not in request.headers:
@@ -256,6 +265,7 @@ class App(Flask):
     """Flask whose views run again, whole, when the database allows it."""
 
     json_provider_class = _Json
+    request_class = uploads.Request
 
     def dispatch_request(self) -> Any:
         repeatable = request.method in {"GET", "HEAD"} or "Idempotency-Key" in request.headers
@@ -333,22 +343,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
 
 def problem_response(problem: Problem) -> Response:
     """The problem as RFC 9457 JSON in the caller's language."""
-    spoken = lang()
-    title, explanation = problem.words(spoken)
-    content: dict[str, Any] = {
-        "type": f"/problems/{problem.code()}",
-        "title": title,
-        "status": problem.status,
-        "code": problem.code(),
-        "detail": problem.detail or explanation,
-        "request_id": request_id(),
-        **problem.members,
-    }
-    if isinstance(problem, InvalidInput):
-        content["errors"] = [
-            {"pointer": each.pointer, "code": each.code, "message": each.message(spoken)} for each in problem.faults
-        ]
-    return Response(dumped(content), mimetype="application/problem+json")
+    return Response(dumped(problem.as_json(lang(), request_id())), mimetype="application/problem+json")
 
 
 def lang() -> str:
@@ -391,7 +386,14 @@ def _claim() -> idempotency.Claim | None:
         return None
     if not _KEY.fullmatch(key):
         raise InvalidInput([Fault("Idempotency-Key", "wrong_idempotency_key")])
-    return idempotency.Claim(actor().id, key, idempotency.fingerprint(request.method, request.path, body()))
+    content = uploads.digests() if "parts" in g else body()
+    return idempotency.Claim(actor().id, key, idempotency.fingerprint(request.method, _address(), content))
+
+
+def _address() -> str:
+    """The path with the parameters that change what is done; the language of the answer does not."""
+    asked = sorted((name, value) for name, value in request.args.items() if name != "lang")
+    return f"{request.path}?{urlencode(asked)}" if asked else request.path
 
 
 def shown(answer: idempotency.Answer) -> Response:

@@ -10,6 +10,7 @@ import marshmallow as ma
 from flask import Flask
 
 from clinic import errors, fields
+from clinic.auth import PUBLIC, SIGNED_IN
 from clinic.errors import Fault, InvalidInput, Problem
 
 
@@ -36,16 +37,18 @@ class ProblemOut(ma.Schema):
     errors = ma.fields.List(ma.fields.Nested(FaultOut))
 
 
-def implied(*, public: bool, has_body: bool, key: str | None, match: bool) -> Iterator[type[Problem]]:
+def implied(scope: str, *, has_body: bool, files: bool, key: str | None, match: bool) -> Iterator[type[Problem]]:
     """The refusals that follow from what a route takes."""
     yield InvalidInput
     yield errors.DatabaseAway
-    if not public:
+    if scope != PUBLIC:
         yield errors.Unauthorized
-        yield errors.Forbidden
-    if has_body or key:
+        if scope != SIGNED_IN:
+            yield errors.Forbidden
+    if (has_body or key) and not files:
         yield errors.UnreadableJson
         yield errors.DuplicateMember
+    if has_body or key:
         yield errors.TooLarge
         yield errors.UnsupportedMediaType
     if key:
@@ -58,8 +61,8 @@ def implied(*, public: bool, has_body: bool, key: str | None, match: bool) -> It
         yield errors.PreconditionFailed
 
 
-def documentation(scope: str | None, problems: Sequence[type[Problem]], key: str | None, match: bool) -> dict[str, Any]:
-    """What a route's contract adds to its description; without a scope it is open to everybody."""
+def documentation(scope: str, problems: Sequence[type[Problem]], key: str | None, match: bool) -> dict[str, Any]:
+    """What a route's contract adds to its description."""
     headers = []
     if key:
         headers.append(
@@ -83,8 +86,8 @@ def documentation(scope: str | None, problems: Sequence[type[Problem]], key: str
             }
         )
     return {
-        "security": [{"key": []}] if scope else [],
-        **({"x-scope": scope} if scope else {}),
+        "security": [] if scope == PUBLIC else [{"key": []}],
+        **({} if scope == PUBLIC else {"x-scope": scope}),
         **({"parameters": headers} if headers else {}),
         "responses": _problem_answers(problems),
     }
@@ -140,6 +143,7 @@ def describe(app: Flask) -> Api:
     api = Api()
     for field in (fields.Text, fields.Form, fields.Day, fields.Choice, fields.Quantity):
         api.register_field(field, "string", None)
+    api.register_field(fields.File, "string", "binary")
     api.register_field(fields.Whole, "integer", None)
     api.register_field(fields.Flag, "boolean", None)
     api.init_app(app)

@@ -1,7 +1,8 @@
-"""`serve`: the database and the web server as two children, started in order and watched until one of us ends.
+"""`serve`: the database, the web server and the worker as children, started in order and watched until one of us ends.
 
 The web server is started first of all and imports the application while the database comes up, but its workers
-wait at a gate, a pipe whose end we hold, until the schema is up to date.
+wait at a gate, a pipe whose end we hold, until the schema is up to date. The worker comes last, when requests are
+answered already; it is started again when it ends, and its end is not ours.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ GATE = "SERVE_GATE_DESCRIPTOR"
 """Environment variable that tells the web server which descriptor is its gate."""
 _READY_WITHIN = 60.0
 _STOPPED_WITHIN = 25.0
-"""Seconds the web server gets to stop: above `graceful_timeout`."""
+"""Seconds the web server and the worker get to stop: above `graceful_timeout`."""
 _SPARE_CONNECTIONS = 20
 
 Say = Callable[[str], None]
@@ -63,6 +64,9 @@ def serve(settings: Settings, prepare: Sequence[Prepare], *, sample: bool = True
     with _listening(settings.host, settings.port) as listener, _signals() as signals, ExitStack() as children:
         try:
             cluster, urls = _launch_database(settings, children)
+            worker = _worker(settings, urls.app) if settings.jobs else None
+            if worker:
+                children.callback(worker.end, _STOPPED_WITHIN)
             web = children.enter_context(_WebServer(settings, urls.app, listener))
             signals.check()
             lines = _prepare(settings, cluster, urls, signals, prepare, sample)
@@ -74,7 +78,11 @@ def serve(settings: Settings, prepare: Sequence[Prepare], *, sample: bool = True
             cluster.announce()
         for line in (f"Clinic Billing is ready: {web.url}", *lines):
             click.echo(line)
-        return _watch(web, cluster, signals)
+        try:
+            return _watch(web, worker, cluster, signals)
+        finally:
+            if worker:
+                worker.ask_to_end()  # so that both end at once
 
 
 def _launch_database(settings: Settings, children: ExitStack) -> tuple[Cluster | None, Urls]:
@@ -112,8 +120,10 @@ def _prepare(
     return lines
 
 
-def _watch(web: _WebServer, cluster: Cluster | None, signals: _Signals) -> int:
+def _watch(web: _WebServer, worker: child.Restarted | None, cluster: Cluster | None, signals: _Signals) -> int:
     while not signals.asked:
+        if worker:
+            worker.tend()
         if (status := web.process.poll()) is not None:
             _say(f"clinic: the web server ended by itself with status {status}")
             return status if status > 0 else 1
@@ -122,6 +132,20 @@ def _watch(web: _WebServer, cluster: Cluster | None, signals: _Signals) -> int:
             return DATABASE_DIED
         time.sleep(0.1)
     return 0
+
+
+def _worker(settings: Settings, database_url: str) -> child.Restarted:
+    """The worker, not started yet."""
+
+    def start() -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(CHECKOUT / "wsgi.py"), "work"]
+        env = _environment(settings, database_url)
+        return child.start(command, at_our_death=signal.SIGTERM, cwd=CHECKOUT, env=env)
+
+    def say(status: int, pause: float) -> None:
+        _say(f"clinic: the worker ended by itself with status {status}; it is started again in {pause:.0f} s")
+
+    return child.Restarted(start, say)
 
 
 def _say(line: str) -> None:

@@ -116,6 +116,9 @@ class Settings:
     pin_workers: bool = _setting(
         "CLINIC_PIN_WORKERS", False, _flag, "keep each server process on a processor core of its own (Linux)"
     )
+    jobs: bool = _setting(
+        "CLINIC_JOBS", True, _flag, "run the worker, which does long work and the chores, beside the server"
+    )
     pg_bindir: Path | None = _setting(
         "PG_BINDIR", None, _path, "folder of PostgreSQL programs to use for the embedded database"
     )

@@ -173,9 +173,14 @@ def _open_session(conn: db.Connection, staff_id: UUID) -> str:
         "INSERT INTO staff_session (token_sha256, staff_id, created_at, seen_at) VALUES (%s, %s, %s, %s)",
         (_digest(token), staff_id, now, now),
     )
+    return token
+
+
+def purge(conn: db.Connection) -> None:
+    """Forget sessions that have ended by themselves, and failures that no longer count."""
+    now = clock.now()
     conn.execute("DELETE FROM staff_session WHERE created_at < %s", (now - ABSOLUTE,))
     conn.execute("DELETE FROM sign_in_failure WHERE at < %s", (now - _FAILURES_WITHIN,))
-    return token
 
 
 def _failures(conn: db.Connection, who: str) -> int:

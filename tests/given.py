@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,12 @@ class Caller:
         events: list[Any] = self.get("/v1/events").get_json()["events"]
         return events
 
+    def upload(self, path: str, *, key: str | None = None, **parts: Any) -> TestResponse:
+        """Post a multipart body: bytes are files, the rest is text."""
+        sent = {name: (io.BytesIO(part), "a.csv") if isinstance(part, bytes) else part for name, part in parts.items()}
+        headers = {"Authorization": f"Bearer {self.secret}", **({"Idempotency-Key": key} if key else {})}
+        return self.app.test_client().post(path, data=sent, content_type="multipart/form-data", headers=headers)
+
     def _call(self, method: str, path: str, body: Any, headers: dict[str, str]) -> TestResponse:
         named = {name.replace("_", "-"): text for name, text in headers.items()}
         return self.app.test_client().open(
@@ -111,6 +118,25 @@ class Caller:
 
 def caller(app: App, *scopes: str, **more: Any) -> Caller:
     return Caller(app, key(*scopes, **more))
+
+
+PRICES = "article;name_ru;name_en;category_ru;nomenclature_codes;doctor_rank;price_kind;price"
+
+
+def price_file(count: int, *, prefix: str = "MRI", category: str = "МРТ") -> bytes:
+    """A price list of so many services, as a file."""
+    rows = (
+        f"{prefix}-{each};Исследование {each};Study {each};{category};A05.14.001;;fixed;{100 + each},00"
+        for each in range(count)
+    )
+    return "\r\n".join([PRICES, *rows]).encode()
+
+
+def job(caller: Caller) -> str:
+    """A long import that waits for a worker; its id."""
+    answer = caller.upload("/v1/price-orders/imports", file=price_file(2001), effective_from=FIRST_DAY)
+    assert answer.status_code == 202, answer.get_json()
+    return str(answer.get_json()["id"])
 
 
 def line(article: str, rank: str | None = None, **more: Any) -> dict[str, Any]:
