@@ -37,12 +37,12 @@ class RowsRefused(Problem):
 class OrderIn(fields.Shape):
     """The price order that a file becomes. Without `number` it gets the next free one; its date is today's."""
 
-    number = fields.Text(32, load_default=None)
-    date = fields.Day(load_default=None)
+    number = fields.Text(32)
+    date = fields.Day()
     effective_from = fields.Day(required=True)
     price_list = fields.Form(price_lists.FORM, load_default=price_lists.BASE, metadata={"example": "base"})
-    corrects = fields.Uuid(load_default=None)
-    note = fields.Text(1000, load_default=None)
+    corrects = fields.Uuid()
+    note = fields.Text(1000)
 
 
 class ImportIn(OrderIn):
@@ -83,7 +83,7 @@ class Import:
 def wanted(change: Change, given: dict[str, Any], *, dry_run: bool) -> Import:
     """The import that a body read by `ImportIn` asks for."""
     order = {member: value for member, value in given.items() if member != "file"}
-    return Import(given["file"], price_orders.Wanted(**order | {"date": order["date"] or change.today}), dry_run)
+    return Import(given["file"], price_orders.Wanted(**{"date": change.today} | order), dry_run)
 
 
 def is_long(file: bytes) -> bool:

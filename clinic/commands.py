@@ -115,6 +115,8 @@ def set_requisites(code: str, file: Path) -> None:
 def work() -> None:
     """Do long work and the chores until stopped: what `serve` starts beside itself. Several may run."""
     logging.basicConfig(format="clinic: %(message)s", level=logging.WARNING)
+    # It tells of each connection it tries; the worker says once that the database is away.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     chosen = settings.from_environment()
     clock.use_zone(chosen.timezone)
     with embedded.database(chosen) as urls:

@@ -106,6 +106,37 @@ class Server:
         return False
 
 
+class Worker:
+    """A worker on a database, as `serve` runs it."""
+
+    def __init__(self, urls: Urls) -> None:
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the worker
+        self.process = child.start(
+            [sys.executable, "wsgi.py", "work"],
+            at_our_death=signal.SIGTERM,
+            cwd=CHECKOUT,
+            env=_environment(DATABASE_URL=urls.app),
+            stderr=self._words,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.end(signal.SIGKILL)
+        self._words.close()
+
+    def end(self, sig: signal.Signals) -> int:
+        """Its status."""
+        self.process.send_signal(sig)
+        return self.process.wait(30)
+
+    def words(self) -> str:
+        """What it wrote to standard error."""
+        self._words.seek(0)
+        return self._words.read().decode(errors="replace")
+
+
 def _environment(**more: str) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CLINIC_", "DATABASE_"))}
     return ours | {"CLINIC_SECRET_KEY": "k" * 32} | more
@@ -225,15 +256,24 @@ class Caller:
         sent = {"Connection": "close", **(headers or {})}
         if self.secret:
             sent["Authorization"] = f"Bearer {self.secret}"
+        raw = body if isinstance(body, bytes) or body is None else json.dumps(body)
         if body is not None:
-            sent["Content-Type"] = "application/json"
+            sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), sent)
+            connection.request(method, path, raw, sent)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:
             connection.close()
+
+    def upload(self, path: str, file: bytes, *, key: str | None = None, **texts: str) -> Answer:
+        """Post a multipart body with this file."""
+        parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in texts.items()]
+        head = [*parts, 'Content-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n']
+        body = "".join(f"--part\r\n{each}" for each in head).encode() + file + b"\r\n--part--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=part", **({"Idempotency-Key": key} if key else {})}
+        return self.call("POST", path, body, headers)
 
     def quote(self, *lines: dict[str, Any], **more: Any) -> Any:
         """A new quote, as JSON; of a consultation unless lines are given."""

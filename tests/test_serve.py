@@ -19,6 +19,8 @@ import psycopg
 import pytest
 
 from clinic import embedded
+from tests.given import price_file
+from tests.running import Caller
 
 ROOT = Path(__file__).parents[1]
 KEY = re.compile(r"\bcb_[A-Za-z0-9_-]{20,}")
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.xdist_group("serve")
 class Service:
     """A `serve` of our own on a free port."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, **env: str) -> None:
         self.data = data
         self.port = free_port()
         self.complaints = data.with_suffix(".stderr")
@@ -38,7 +40,7 @@ class Service:
         with self.complaints.open("wb") as err:
             self.process = subprocess.Popen(
                 command("serve", "--data", str(data), "--port", str(self.port), *options),
-                stdout=subprocess.PIPE, stderr=err, env=environment(), text=True,
+                stdout=subprocess.PIPE, stderr=err, env=environment(**env), text=True,
             )  # fmt: skip
         assert self.process.stdout
         self.first_line = self.process.stdout.readline().rstrip("\n")
@@ -58,6 +60,12 @@ class Service:
     def postgres(self) -> int:
         """The process number of its database server."""
         return int((self.data / "data" / "postmaster.pid").read_text().split()[0])
+
+    def worker(self) -> int | None:
+        """The process number of its worker (Linux)."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        named = {int(each): Path(f"/proc/{each}/cmdline").read_bytes() for each in children}
+        return next((number for number, words in named.items() if words.endswith(b"wsgi.py\0work\0")), None)
 
     def migrated_at(self) -> object:
         """When the schema was made; another answer would mean another database."""
@@ -159,13 +167,71 @@ def test_the_end_of_the_database_ends_the_service(first):
     assert not service.answers()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its parent's death")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of a process's children")
+
+
+@linux
+def test_a_worker_that_dies_is_started_again_and_the_service_goes_on(first):
+    service = Service(first.service.data)
+    assert soon(lambda: service.worker() is not None)
+    killed = service.worker()
+    assert killed
+    os.kill(killed, signal.SIGKILL)
+    assert soon(lambda: service.worker() not in (None, killed)), "no worker came after it"
+    assert service.answers()
+    again = service.worker()
+    assert again
+    assert service.stop()[0] == 0
+    assert not alive(again)
+    assert "the worker ended by itself with status -9; it is started again in 1 s" in service.complaints.read_text()
+
+
+@linux
+def test_without_jobs_there_is_no_worker(first):
+    service = Service(first.service.data, CLINIC_JOBS="off")
+    time.sleep(0.5)
+    assert service.worker() is None
+    assert service.stop()[0] == 0
+
+
+def test_a_service_stopped_in_the_middle_of_a_job_does_it_once(first):
+    service = Service(first.service.data)
+    status, secret, _ = run("keys", "create", "files", "--scope", "*", CLINIC_DATA=str(service.data))
+    assert status == 0
+    caller = Caller(service.port, secret.strip())
+    answer = caller.upload(
+        "/v1/price-orders/imports", price_file(20_000, prefix="STOP"), effective_from="2099-01-01", number="STOP"
+    )
+    assert answer.status == 202
+    where = answer.headers["Location"]
+    assert soon(lambda: caller.get(where).json["status"] == "running")
+    assert service.stop()[0] == 0
+    again = Service(first.service.data)
+    caller = caller.at(again.port)
+    assert soon(lambda: caller.get(where).json["status"] == "done", 20), caller.get(where).json
+    report = caller.get(where).json["result"]
+    assert (report["accepted"], order_numbers(again).count("STOP")) == (20_000, 1)
+    assert again.stop()[0] == 0
+
+
+def order_numbers(service: Service) -> list[str]:
+    database = embedded.attach(service.data)
+    assert database
+    with psycopg.connect(database.owner_url()) as conn:
+        return [number for (number,) in conn.execute("SELECT number FROM price_order").fetchall()]
+
+
+@linux
 def test_a_killed_service_leaves_no_child_behind_and_starts_again(first):
     service = Service(first.service.data)
     postgres = service.postgres()
+    assert soon(lambda: service.worker() is not None)
+    worker = service.worker()
+    assert worker
     service.stop(signal.SIGKILL)
     assert soon(lambda: not alive(postgres)), "PostgreSQL outlived the service"
     assert soon(lambda: not service.answers()), "the web server outlived the service"
+    assert soon(lambda: not alive(worker)), "the worker outlived the service"
     again = Service(first.service.data)
     assert again.first_line.startswith("Clinic Billing is ready")
     assert again.stop()[0] == 0
