@@ -48,7 +48,9 @@ class OrderIn(fields.Shape):
 class ImportIn(OrderIn):
     """A price list as a file, and the price order it becomes."""
 
-    file = fields.File(required=True, metadata={"description": "CSV with a header; as `prices export` writes it"})
+    file = fields.File(
+        required=True, metadata={"description": "a price list with a header, such as `prices export` writes"}
+    )
 
 
 class FindingOut(ma.Schema):

@@ -63,12 +63,19 @@ class Restarted:
         """Start it if it is not there and its time has come. Returns at once; call it now and then."""
         now = time.monotonic()
         if self.process and (status := self.process.poll()) is not None:
-            # One that lived for a minute has earned a quick start again.
-            self._pause = 1.0 if now - self._started_at > 60 else min(max(1.0, self._pause * 2), 30.0)
-            self.process, self._next_at = None, now + self._pause
-            self._say(status, self._pause)
+            self.process = None
+            self._ended(status, now)
         if self.process is None and now >= self._next_at:
-            self.process, self._started_at = self._start_one(), now
+            try:
+                self.process, self._started_at = self._start_one(), now
+            except OSError as exc:  # for instance: no memory for another process just now
+                self._ended(exc.errno or 1, now)
+
+    def _ended(self, status: int, now: float) -> None:
+        # One that lived for a minute has earned a quick start again.
+        self._pause = 1.0 if now - self._started_at > 60 else min(max(1.0, self._pause * 2), 30.0)
+        self._next_at = now + self._pause
+        self._say(status, self._pause)
 
     def ask_to_end(self) -> None:
         """Send SIGTERM, once, and do not wait."""

@@ -137,6 +137,13 @@ class Worker:
         return self._words.read().decode(errors="replace")
 
 
+def is_listening(urls: Urls) -> bool:
+    """Whether a worker waits to be called."""
+    with psycopg.connect(urls.owner) as conn:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+        return conn.execute(sql).fetchall() == [(1,)]
+
+
 def _environment(**more: str) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("CLINIC_", "DATABASE_"))}
     return ours | {"CLINIC_SECRET_KEY": "k" * 32} | more

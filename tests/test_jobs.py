@@ -326,7 +326,8 @@ def at_work(urls) -> Iterator[Worker]:
 
 def test_a_call_is_heard_at_once(work, opened):
     with at_work(opened):
-        time.sleep(0.5)  # it has found nothing and listens
+        assert soon(lambda: running.is_listening(opened))
+        time.sleep(0.2)  # what came before it listened it has seen
         began = time.monotonic()
         job_id = asked("b1")
         assert soon(lambda: seen(job_id).status == "done")
@@ -336,10 +337,11 @@ def test_a_call_is_heard_at_once(work, opened):
 def test_a_job_whose_call_was_lost_is_found(work, opened, monkeypatch):
     monkeypatch.setattr(jobs, "CHANNEL", "elsewhere")
     with at_work(opened):
+        assert soon(lambda: running.is_listening(opened))
         monkeypatch.setattr(jobs, "CHANNEL", "nowhere")
-        time.sleep(0.5)
+        time.sleep(0.2)  # what came before it listened it has seen
         job_id = asked("b1")
-        assert soon(lambda: seen(job_id).status == "done", 2 * worker._LOOK_AGAIN)
+        assert soon(lambda: seen(job_id).status == "done", 6)
 
 
 def test_stopping_waits_for_the_job_in_hand(work, opened):

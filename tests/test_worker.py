@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from clinic import migrate
+from clinic import child, migrate
 from clinic.embedded import Cluster, Urls
 from tests import running
 from tests.conftest import _BINDIR
@@ -158,17 +160,30 @@ def test_sigterm_lets_the_job_in_hand_come_to_its_end(service):
 
 def test_an_idle_worker_stops_at_once(service):
     with Worker(service.urls) as clerk:
-        assert soon(lambda: listens(service.urls), 20), clerk.words()
+        assert soon(lambda: running.is_listening(service.urls), 20), clerk.words()
         began = time.monotonic()
         assert clerk.end(signal.SIGTERM) == 0
         assert time.monotonic() - began < 1.5
         assert clerk.words() == ""
 
 
-def listens(urls: Urls) -> bool:
-    with psycopg.connect(urls.owner) as conn:
-        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-        return conn.execute(sql).fetchall() == [(1,)]
+def test_one_that_ends_again_and_again_is_started_later_each_time():
+    told: list[tuple[int, float]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+
+    kept = child.Restarted(start, lambda status, pause: told.append((status, pause)))
+
+    def has_ended(times: int) -> bool:
+        kept.tend()
+        return len(told) == times
+
+    began = time.monotonic()
+    assert soon(lambda: has_ended(3), 10)
+    assert told == [(7, 1.0), (7, 2.0), (7, 4.0)]
+    assert time.monotonic() - began > 3
+    kept.end(1)
 
 
 # ---- The database goes and comes ----
