@@ -21,6 +21,7 @@ ROUTES = (
     "catalog.routes",
     "catalog.order_routes",
     "catalog.import_routes",
+    "catalog.doctor_routes",
     "billing.routes",
     "billing.act_routes",
 )

@@ -265,7 +265,7 @@ def lines_of(conn: db.Connection, invoice_ids: Sequence[UUID]) -> dict[UUID, lis
                rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
                gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
                discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
-               order_number, order_date, fallback
+               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en
           FROM invoice_line
          WHERE invoice_id = ANY(%(ids)s::uuid[])
          ORDER BY invoice_id, position

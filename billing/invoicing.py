@@ -70,14 +70,17 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
     Raises:
         QuoteExpired, QuoteNotOpen, DiscountAboveLimit: the quote cannot be accepted.
         QuoteAlreadyInvoiced: nothing is left.
-        InvalidInput: a part does not exist or exceeds what is left, or the due date has passed.
+        InvalidInput: a part does not exist or exceeds what is left, the due date has passed, or the payer is a patient
+            the quote has not, or not the insurer whose price list it is.
     """
     quote = quotes.locked(change.conn, change.actor, quote_id, wanted["revision"])
     if quote.status == "invoiced":
         raise QuoteAlreadyInvoiced(quote=quote.id, invoice=_latest(change.conn, quote.id))
     quote.must_be("draft", "sent", "accepted")
     quote.must_be_firm_on(change.today)
-    if faults := _due_date_faults(wanted["due_date"], change.today):
+    faults = _due_date_faults(wanted["due_date"], change.today)
+    has_patient = quote.patient_ref is not None
+    if faults := faults + payers.faults(change.conn, wanted["payer"], quote.price_list, has_patient=has_patient):
         raise InvalidInput(faults)
     lines = parts.taken(change.conn, quote, wanted["lines"])
     if quote.status != "accepted":
@@ -117,7 +120,7 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
     conn, person = change.conn, wanted["patient"]
     branch = branches.chosen(conn, change.actor, wanted["branch"])
     found, faults = priced(conn, change.actor, change.today, wanted["price_list"], wanted)
-    faults += payers.faults(wanted["payer"], has_patient=person is not None)
+    faults += payers.faults(conn, wanted["payer"], wanted["price_list"], has_patient=person is not None)
     if faults := faults + _due_date_faults(wanted["due_date"], change.today):
         raise InvalidInput(faults)
     if needs_approval(conn, change.actor, found):
@@ -157,7 +160,8 @@ def edit(change: Change, invoice: Invoice, wanted: dict[str, Any]) -> Invoice:
 
     Raises:
         InvoiceNotDraft: it is issued, cancelled or discarded.
-        InvalidInput: the due date is before the invoice's, or the payer is a patient the invoice has not.
+        InvalidInput: the due date is before the invoice's, or the payer is a patient the invoice has not, or not the
+            insurer whose price list it is.
     """
     invoice.must_be_draft()
     edited = replace(
@@ -167,7 +171,11 @@ def edit(change: Change, invoice: Invoice, wanted: dict[str, Any]) -> Invoice:
         row_version=invoice.row_version + 1,
         updated_at=change.at,
     )
-    if faults := _due_date_faults(edited.due_date, invoice.date):
+    faults = _due_date_faults(edited.due_date, invoice.date)
+    if "payer" in wanted:
+        has_patient = invoice.patient_ref is not None
+        faults += payers.faults(change.conn, wanted["payer"], invoice.price_list, has_patient=has_patient)
+    if faults:
         raise InvalidInput(faults)
     if "payer" in wanted:
         payer, frozen = payers.add(change.conn, wanted["payer"], invoice.patient_ref, invoice.patient_name)

@@ -111,11 +111,7 @@ def _day_of_issue(change: Change, invoice: Invoice, wanted: date | None) -> date
 
 
 def _same_prices(change: Change, invoice: Invoice, lines: list[InvoiceLine], day: date) -> None:
-    wanted = [
-        prices.Wanted(line.article, line.doctor_rank if line.rank_name_ru else None, on, on)
-        for line in lines
-        for on in [line.service_date or day]
-    ]
+    wanted = [_asked_again(line, line.service_date or day) for line in lines]
     changes = []
     for line, now in zip(lines, prices.on(change.conn, invoice.price_list, wanted), strict=True):
         if not isinstance(now, Priced) or now.kind != line.price_kind or _differs(line, now):
@@ -123,6 +119,12 @@ def _same_prices(change: Change, invoice: Invoice, lines: list[InvoiceLine], day
             changes.append({"position": line.position, "old": money.text(line.unit_price), "new": new})
     if changes:
         raise PriceChanged(invoice=invoice.id, changes=changes)
+
+
+def _asked_again(line: InvoiceLine, on: date) -> prices.Wanted:
+    if line.doctor_id is not None:
+        return prices.Wanted(line.article, None, on, on, line.doctor_id, former_doctor=True)
+    return prices.Wanted(line.article, line.doctor_rank if line.rank_name_ru else None, on, on)
 
 
 def _differs(line: InvoiceLine, now: Priced) -> bool:

@@ -50,6 +50,10 @@ class LineIn(DiscountIn):
         r"[a-z][a-z0-9_]{0,31}", load_default=None, allow_none=True,
         metadata={"example": "candidate", "description": "needed where the service is priced by rank, and only there"},
     )  # fmt: skip
+    doctor = fields.Uuid(
+        load_default=None, allow_none=True,
+        metadata={"description": "in place of doctor_rank: the rank is the one this doctor has on the day"},
+    )  # fmt: skip
     quantity = fields.Quantity(load_default=Decimal(1))
     service_date = fields.Day(
         load_default=None, allow_none=True, metadata={"description": "price, rank and VAT rate follow this day"}
@@ -60,6 +64,11 @@ class LineIn(DiscountIn):
         metadata={"description": "by hand, only where the kind of price leaves it open"},
     )
     price_reason = fields.Text(300, load_default=None, allow_none=True)
+
+    @ma.validates_schema
+    def doctor_or_rank(self, given: dict[str, Any], **_: Any) -> None:
+        if given.get("doctor") and given.get("doctor_rank"):
+            raise ma.ValidationError("one_of_doctor_and_rank", "doctor")
 
 
 class VatOut(ma.Schema):
@@ -87,6 +96,13 @@ class NamesOut(ma.Schema):
     en = ma.fields.String(required=True)
 
 
+class LineDoctorOut(ma.Schema):
+    """The doctor by his name on the day the document was made."""
+
+    id = ma.fields.UUID(required=True)
+    name = ma.fields.Nested(NamesOut, required=True)
+
+
 class LineOut(ma.Schema):
     """A priced line."""
 
@@ -94,6 +110,7 @@ class LineOut(ma.Schema):
     article = ma.fields.String(required=True)
     doctor_rank = ma.fields.String(required=True)
     rank_name = ma.fields.Nested(NamesOut, required=True, allow_none=True)
+    doctor = ma.fields.Nested(LineDoctorOut, required=True, allow_none=True)
     name = ma.fields.Nested(NamesOut, required=True)
     nomenclature_codes = ma.fields.List(ma.fields.String(), required=True)
     quantity = ma.fields.String(required=True)
@@ -102,6 +119,9 @@ class LineOut(ma.Schema):
     price_kind = ma.fields.String(required=True)
     unit_price = ma.fields.String(required=True)
     price_reason = ma.fields.String(required=True, allow_none=True)
+    priced_by = ma.fields.String(
+        required=True, allow_none=True, metadata={"description": "who gave the price where it was given by hand"}
+    )
     gross = ma.fields.String(required=True)
     discount_percent = ma.fields.String(required=True, allow_none=True)
     discount_amount = ma.fields.String(required=True, allow_none=True)
@@ -144,6 +164,9 @@ class Line:
     doctor_rank: str
     rank_name_ru: str | None
     rank_name_en: str | None
+    doctor_id: UUID | None
+    doctor_name_ru: str | None
+    doctor_name_en: str | None
     quantity: Decimal
     service_date: date | None
     price_kind: str
@@ -184,6 +207,7 @@ class Line:
             "article": self.article,
             "doctor_rank": self.doctor_rank,
             "rank_name": {"ru": self.rank_name_ru, "en": self.rank_name_en} if self.rank_name_ru else None,
+            "doctor": self._doctor_json(),
             "name": {"ru": self.name_ru, "en": self.name_en},
             "nomenclature_codes": self.nomenclature_codes,
             "quantity": shown_quantity(self.quantity),
@@ -192,6 +216,7 @@ class Line:
             "price_kind": self.price_kind,
             "unit_price": money.text(self.unit_price),
             "price_reason": self.price_reason,
+            "priced_by": self.priced_by,
             "gross": money.text(self.gross),
             "discount_percent": money.text_or_none(self.discount_percent),
             "discount_amount": money.text_or_none(self.discount_amount),
@@ -210,6 +235,11 @@ class Line:
                 "fallback": self.fallback,
             },
         }
+
+    def _doctor_json(self) -> dict[str, Any] | None:
+        if self.doctor_id is None:
+            return None
+        return {"id": self.doctor_id, "name": {"ru": self.doctor_name_ru, "en": self.doctor_name_en}}
 
 
 def vat_json(vat: Vat) -> dict[str, str | None]:

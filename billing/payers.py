@@ -6,13 +6,18 @@ from typing import Any
 
 import marshmallow as ma
 
+from catalog import price_lists
 from clinic import db, errors, fields, money, parties
-from clinic.errors import Fault, InvalidInput
+from clinic.errors import Fault
 from clinic.parties import Party
 
 errors.describe(
     {
         "only_for_organisations": ("Это поле — для организаций.", "This member is for organisations."),
+        "price_list_not_for_payer": (
+            "Прейскурант {price_list} — только для страховой компании с ИНН {inn}: её и укажите плательщиком.",
+            "The price list {price_list} is only for the insurer with the INN {inn}: that must be the payer.",
+        ),
         "needs_patient": ("В документе нет пациента.", "The document has no patient."),
     }
 )
@@ -80,21 +85,21 @@ class PayerOut(ma.Schema):
     guarantee_letter = ma.fields.Nested(GuaranteeLetterOut, required=True, allow_none=True)
 
 
-def faults(wanted: dict[str, Any], *, has_patient: bool) -> list[Fault]:
-    """A payer who is the patient needs one."""
-    return [Fault("/payer/is_patient", "needs_patient")] if wanted["is_patient"] and not has_patient else []
+def faults(conn: db.Connection, wanted: dict[str, Any], price_list: str, *, has_patient: bool) -> list[Fault]:
+    """A payer who is the patient needs one; an insurer's price list is for that insurer alone."""
+    found = [Fault("/payer/is_patient", "needs_patient")] if wanted["is_patient"] and not has_patient else []
+    # The base list is for everybody: it need not be asked. An unknown one is a fault of its own.
+    named = price_lists.find(conn, price_list) if price_list != price_lists.BASE else None
+    if named is not None and not named.is_for(wanted["kind"], wanted["inn"]):
+        values = (("price_list", price_list), ("inn", str(named.insurer_inn)))
+        found.append(Fault("/payer", "price_list_not_for_payer", values))
+    return found
 
 
 def add(
     conn: db.Connection, wanted: dict[str, Any], patient_ref: str | None, patient_name: str | None
 ) -> tuple[Party, dict[str, Any]]:
-    """Keep the payer of one document; returns the party, and what of the payer is not personal.
-
-    Raises:
-        InvalidInput: the payer is the patient, and there is none.
-    """
-    if wrong := faults(wanted, has_patient=patient_ref is not None):
-        raise InvalidInput(wrong)
+    """Keep the payer of one document, who has no `faults`; returns the party, and what of the payer is not personal."""
     ref, name = wanted["ref"], wanted["name"]
     if wanted["is_patient"]:
         ref, name = ref or patient_ref, name or patient_name

@@ -56,6 +56,10 @@ errors.describe(
             "На услугу {article} скидки не даются.",
             "No discount is given on {article}.",
         ),
+        "one_of_doctor_and_rank": (
+            "Укажите врача или звание врача, не то и другое: звание следует из врача.",
+            "Give the doctor or the rank, not both: the rank follows from the doctor.",
+        ),
         "total_too_large": ("Сумма слишком велика.", "The sum is too large."),
     }
 )
@@ -83,17 +87,27 @@ def priced(
     faults = _unknown_reasons(conn, today, document)
     for place, (each, answer) in enumerate(zip(wanted, answers, strict=True)):
         found = _faults_of(each, answer)
-        faults += [replace(fault, pointer=f"/lines/{place}/{fault.pointer}") for fault in found]
+        faults += _placed(place, each, found)
         if not found and isinstance(answer, Priced):
             lines.append(_line(place + 1, actor, each, answer))
     if not faults:
         lines, faults = _with_document_discount(lines, discount_in(document))
-    return lines, faults
+    return lines, list(dict.fromkeys(faults))
+
+
+def _placed(place: int, wanted: dict[str, Any], found: Sequence[Fault]) -> list[Fault]:
+    """The faults of a line with their places in the document.
+
+    A list that is not in force is the document's fault, said once, unless a line chose a day of its own.
+    """
+    at = f"/lines/{place}/"
+    day = f"{at}service_date" if wanted.get("service_date") else "/price_list"
+    return [replace(each, pointer=day if each.pointer == "price_list" else at + each.pointer) for each in found]
 
 
 def _faults_of(wanted: dict[str, Any], answer: Priced | Unpriced) -> list[Fault]:
     if isinstance(answer, Unpriced):
-        return [Fault(answer.member, answer.code, answer.values)]
+        return [Fault(each.member, each.code, each.values) for each in answer.every()]
     faults = []
     named = (("article", answer.article),)
     unit_price = wanted.get("unit_price")
@@ -150,6 +164,9 @@ def _line(position: int, actor: Actor, wanted: dict[str, Any], answer: Priced) -
         doctor_rank=answer.doctor_rank,
         rank_name_ru=answer.rank_name_ru,
         rank_name_en=answer.rank_name_en,
+        doctor_id=answer.doctor_id,
+        doctor_name_ru=answer.doctor_name_ru,
+        doctor_name_en=answer.doctor_name_en,
         quantity=quantity,
         service_date=wanted.get("service_date"),
         price_kind=answer.kind,
@@ -232,13 +249,14 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
         answers = _asked(raw.get("price_list"), [_wanted(line, today) for line in readable.values()])
     except InvalidInput as unknown_list:
         return unknown_list.faults
-    return [
-        replace(fault, pointer=f"/lines/{place}/{fault.pointer}")
+    found = [
+        fault
         for (place, line), answer in zip(readable.items(), answers, strict=True)
-        # Of a line that is wrong in itself only the service and the rank can be judged.
+        # Of a line that is wrong in itself only the service, the doctor and the rank can be judged.
         if isinstance(answer, Unpriced) or "quantity" in line
-        for fault in _faults_of(line, answer)
+        for fault in _placed(place, line, _faults_of(line, answer))
     ]
+    return list(dict.fromkeys(found))
 
 
 def _asked(price_list: Any, wanted: list[prices.Wanted]) -> list[Priced | Unpriced]:
@@ -248,17 +266,21 @@ def _asked(price_list: Any, wanted: list[prices.Wanted]) -> list[Priced | Unpric
 
 
 def _readable(raw: Any) -> dict[str, Any] | None:
-    """The line, or of one that is wrong its article, rank and day, or nothing."""
+    """The line, or of one that is wrong its article, doctor, rank and day, or nothing."""
     try:
         loaded: dict[str, Any] = LineIn().load(raw)
         return loaded
     except ma.ValidationError as wrong:
         valid = wrong.valid_data if isinstance(wrong.valid_data, dict) else {}
-        if "article" not in valid or {"doctor_rank", "service_date"} & wrong.messages_dict.keys():
+        judged = ("article", "doctor", "doctor_rank", "service_date")
+        if "article" not in valid or any(name in wrong.messages_dict and name not in valid for name in judged):
             return None
-        return {name: valid.get(name) for name in ("article", "doctor_rank", "service_date")}
+        return {name: valid.get(name) for name in judged}
 
 
 def _wanted(line: dict[str, Any], today: date) -> prices.Wanted:
     day = line.get("service_date") or today
-    return prices.Wanted(line["article"], line.get("doctor_rank"), day, day)
+    # Who has left may have rendered a service before: which day was his last nobody has told us.
+    return prices.Wanted(
+        line["article"], line.get("doctor_rank"), day, day, line.get("doctor"), former_doctor=day < today
+    )

@@ -251,7 +251,7 @@ def lines_of(conn: db.Connection, quotes: Sequence[Quote]) -> dict[UUID, list[Qu
                rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
                gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
                discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
-               order_number, order_date, fallback, invoiced_quantity
+               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en, invoiced_quantity
           FROM unnest(%(ids)s::uuid[], %(revisions)s::int[]) AS wanted (id, revision)
           JOIN quote_line AS line ON line.quote_id = wanted.id AND line.revision = wanted.revision
          ORDER BY line.quote_id, line.position

@@ -175,3 +175,41 @@ REPORT: dict[str, Any] = {
     ],
     "order": "019abf0e-6c4b-7d0e-9c3a-5b8d2f6a7e10",
 }
+
+PRICE_LIST_IN: dict[str, Any] = {
+    "code": "dms-romashka",
+    "name": {"ru": "ДМС «Ромашка»", "en": "Romashka insurance"},
+    "kind": "insurer",
+    "public": False,
+    "fallback": "base",
+    "contract": {"number": "ДМС-17/2026", "valid_from": "2026-11-23", "valid_until": "2027-11-23"},
+    "insurer_inn": "1234567894",
+}
+
+RANK: dict[str, Any] = {"code": "academician", "name": {"ru": "академик", "en": "academician"}, "position": 5}
+
+DOCTOR_IN: dict[str, Any] = {
+    "name": {"ru": "Врачов Илья Петрович", "en": "Ilya Vrachov"},
+    "specialty": {"ru": "онколог", "en": "oncologist"},
+    "doctor_rank": "candidate",
+    "external_id": "D-17",
+    "active": True,
+}
+
+PROMOTION_IN: dict[str, Any] = {"doctor_rank": "doctor", "since": "2026-12-01"}
+
+DOCTOR: dict[str, Any] = {
+    "id": "019abf0e-6c4b-7d0e-9c3a-5b8d2f6a7e17",
+    **DOCTOR_IN,
+    "promotions": [
+        {
+            "doctor_rank": rank,
+            "since": since,
+            "recorded_by": "key:019abf0e-0000-7000-8000-000000000001",
+            "recorded_at": "2026-11-23T09:15:00Z",
+        }
+        for rank, since in (("candidate", "2000-01-01"), ("doctor", "2026-12-01"))
+    ],
+    "created_at": "2026-11-23T09:15:00Z",
+    "updated_at": "2026-11-23T09:15:00Z",
+}

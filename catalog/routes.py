@@ -9,10 +9,9 @@ from flask import Response
 
 from catalog import categories, examples, feed, listing, price_lists, ranks, search, services
 from catalog.categories import CategoryIn, CategoryOut, CategoryTaken
-from catalog.price_lists import PriceListOut
-from catalog.ranks import RankOut
+from catalog.price_lists import PriceList, PriceListIn, PriceListOut, PriceListPatch, PriceListTaken
 from catalog.services import ArticleTaken, Service, ServiceHasPrices, ServiceIn, ServiceOut, ServicePatch
-from clinic import clock, db, errors, fields, http, lists
+from clinic import clock, db, errors, fields, http, ids, lists
 
 bp = http.Blueprint("catalog", __name__, url_prefix="/v1", description="What the clinic sells, and for how much")
 
@@ -126,10 +125,6 @@ class ServicePricesOut(ma.Schema):
 
 class CategoriesOut(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(CategoryOut), required=True)
-
-
-class RanksOut(ma.Schema):
-    items = ma.fields.List(ma.fields.Nested(RankOut), required=True)
 
 
 class PriceListsOut(ma.Schema):
@@ -258,14 +253,6 @@ def create_category(wanted: dict[str, Any]) -> Response:
     return http.shown(answer)
 
 
-@bp.get("/doctor-ranks")
-@bp.contract(may="catalog:read", gives={200: RanksOut})
-def list_ranks() -> Response:
-    """Ranks of doctors that a price may depend on, from the lowest"""
-    with db.reading() as conn:
-        return http.reply({"items": [each.as_json() for each in ranks.every(conn)]})
-
-
 @bp.get("/price-lists")
 @bp.contract(may="catalog:read", gives={200: PriceListsOut})
 def list_price_lists() -> Response:
@@ -274,3 +261,53 @@ def list_price_lists() -> Response:
     `fallback` names the list that is asked next for a service without a price."""
     with db.reading() as conn:
         return http.reply({"items": [each.as_json() for each in price_lists.every(conn)]})
+
+
+_LIST_AT = "/price-lists/<string:price_list>"
+
+
+@bp.post("/price-lists")
+@bp.contract(
+    may="catalog:write", takes=PriceListIn, gives={201: PriceListOut}, refuses=(PriceListTaken,), key="optional",
+    example=examples.PRICE_LIST_IN, answers={**examples.PRICE_LIST_IN},
+)  # fmt: skip
+def create_price_list(wanted: dict[str, Any]) -> Response:
+    """Add a price list
+
+    For an insurer, foreign citizens, staff or others. Its prices come with price orders that name it."""
+    with http.change() as change:
+        made = price_lists.create(change, wanted)
+        headers = {"Location": f"/v1/price-lists/{made.code}", "ETag": _list_etag(made)}
+        answer = change.give(201, made.as_json(), headers=headers)
+    return http.shown(answer)
+
+
+@bp.get(_LIST_AT)
+@bp.contract(may="catalog:read", gives={200: PriceListOut}, refuses=(errors.NotFound,), answers=examples.PRICE_LIST_IN)
+def read_price_list(price_list: str) -> Response:
+    """A price list"""
+    with db.reading() as conn:
+        found = price_lists.find(conn, price_list)
+    if found is None:
+        raise errors.NotFound()
+    return http.reply(found.as_json(), headers={"ETag": _list_etag(found)})
+
+
+@bp.patch(_LIST_AT)
+@bp.contract(
+    may="catalog:write", takes=PriceListPatch, gives={200: PriceListOut}, refuses=(errors.NotFound,), match=True,
+    example={"contract": {"valid_until": "2027-06-01"}}, answers=examples.PRICE_LIST_IN,
+)  # fmt: skip
+def change_price_list(wanted: dict[str, Any], price_list: str) -> Response:
+    """Change a price list
+
+    Names, number of the contract, end; members left out stay as they are. What was sold at it stays as it is."""
+    with http.change() as change:
+        found = price_lists.locked(change.conn, price_list)
+        http.must_match(_list_etag(found))
+        found = price_lists.edit(change, found, wanted)
+    return http.reply(found.as_json(), headers={"ETag": _list_etag(found)})
+
+
+def _list_etag(price_list: PriceList) -> str:
+    return http.etag(ids.of_code("price_list", price_list.code), price_list.row_version)

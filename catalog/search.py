@@ -26,12 +26,20 @@ def folded(text: str) -> str:
     return " ".join(text.lower().replace("ё", "е").split())
 
 
+def patterns(words: str | None) -> list[str]:
+    """LIKE patterns that folded text with all of `words` matches, the longest first."""
+    return ["%" + re.sub(r"([%_\\])", r"\\\1", word) + "%" for word in _asked(words)]
+
+
+def _asked(words: str | None) -> list[str]:
+    return sorted(set(folded(words or "").split()), key=lambda word: (-len(word), word))
+
+
 def understood(conn: db.Connection, words: str | None) -> Search:
     """What `words` ask for. Only when no service has them all are typing errors thought of."""
-    asked = sorted(set(folded(words or "").split()), key=lambda word: (-len(word), word))
-    if not asked:
+    wanted = patterns(words)
+    if not wanted:
         return Search()
-    patterns = ["%" + re.sub(r"([%_\\])", r"\\\1", word) + "%" for word in asked]
     exists = db.value(
         conn,
         # The longest word alone first: LIKE ALL cannot use the index.
@@ -40,9 +48,11 @@ def understood(conn: db.Connection, words: str | None) -> Search:
          WHERE search LIKE %(longest)s::text AND search LIKE ALL (%(patterns)s::text[])
          LIMIT 1
         """,
-        {"longest": patterns[0], "patterns": patterns},
+        {"longest": wanted[0], "patterns": wanted},
     )
     if exists:
-        return Search(patterns=patterns)
-    meant = db.value(conn, "SELECT array_agg(id) FROM services_resembling(%(words)s::text[]) AS id", {"words": asked})
+        return Search(patterns=wanted)
+    meant = db.value(
+        conn, "SELECT array_agg(id) FROM services_resembling(%(words)s::text[]) AS id", {"words": _asked(words)}
+    )
     return Search(meant=meant or [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from clinic import clock
 
@@ -15,3 +15,11 @@ def new() -> UUID:
     return UUID(
         int=milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | (random & ((1 << 62) - 1)),
     )
+
+
+_CODES = UUID("d3a0c7e2-54b1-4a6f-9a33-6f0b8e1c2d47")
+
+
+def of_code(kind: str, code: str) -> UUID:
+    """The UUID, version 5, of a thing that is known by its code alone; the same one every time."""
+    return uuid5(_CODES, f"{kind}:{code}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from clinic.auth import COMMAND_LINE
 from clinic.command import change
 
 MRI = "mri"
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 
 
 def category(code: str = MRI, name: str = "МРТ", parent: str | None = None) -> None:
