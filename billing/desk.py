@@ -13,7 +13,8 @@ from typing import Any
 
 from billing import quoting
 from billing.lines import MOST, Line, totals_json
-from catalog import price_lists, prices, ranks, search, services
+from catalog import doctors, price_lists, prices, ranks, search, services
+from catalog.doctors import Doctor
 from catalog.prices import Priced
 from catalog.services import Service
 from clinic import db, forms
@@ -21,6 +22,7 @@ from clinic.auth import Actor
 from clinic.errors import Fault, InvalidInput
 
 FOUND = 20
+_MOST_DOCTORS = 1000
 # The faults' own texts name the members of JSON; a person is told the same by the names of the fields.
 SAID = {
     "price_on_request": (
@@ -30,6 +32,8 @@ SAID = {
     "price_needs_reason": ("Напишите основание этой цены.", "Enter the reason for this price."),
     "unit_price_not_allowed": ("У этой услуги твёрдая цена.", "This service has a fixed price."),
     "rank_required": ("Выберите звание врача.", "Choose the doctor's rank."),
+    "unknown_doctor": ("Выберите врача из списка.", "Choose the doctor from the list."),
+    "not_uuid": ("Выберите врача из списка.", "Choose the doctor from the list."),
     "rank_not_applicable": (
         "Цена этой услуги от звания врача не зависит.",
         "The price of this service does not depend on the doctor's rank.",
@@ -59,16 +63,19 @@ class Row:
     quantity: str = "1"
     unit_price: str = ""
     price_reason: str = ""
+    doctor: str = ""
 
     @classmethod
     def read(cls, form: Mapping[str, str], place: int) -> Row:
-        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason")
+        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason", "doctor")
         return cls(*(form.get(f"lines-{place}-{name}", "").strip() for name in names))
 
     def wanted(self) -> dict[str, Any]:
         return {
             "article": self.article,
-            "doctor_rank": self.doctor_rank or None,
+            # Who chooses a doctor has chosen the rank with him, whatever the field beside still shows.
+            "doctor_rank": None if self.doctor else self.doctor_rank or None,
+            "doctor": self.doctor or None,
             "quantity": forms.plain_number(self.quantity),
             "unit_price": forms.plain_number(self.unit_price) or None,
             "price_reason": self.price_reason or None,
@@ -189,6 +196,11 @@ def reasons(conn: db.Connection, today: date) -> list[tuple[str, str, str]]:
         "SELECT code, name_ru, name_en FROM discount_reason WHERE valid @> %(day)s::date ORDER BY name_ru",
         {"day": today},
     ).fetchall()
+
+
+def staff(conn: db.Connection, today: date) -> dict[str, Doctor]:
+    """The doctors a line may name, by their ids."""
+    return {str(each.id): each for each in doctors.listed(conn, today, active=True, limit=_MOST_DOCTORS)}
 
 
 def choices(conn: db.Connection, today: date, articles: Sequence[str]) -> dict[str, list[Priced]]:

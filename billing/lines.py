@@ -65,7 +65,7 @@ class LineIn(DiscountIn):
     )
     price_reason = fields.Text(300, load_default=None, allow_none=True)
 
-    @ma.validates_schema
+    @ma.validates_schema(skip_on_field_errors=False)
     def doctor_or_rank(self, given: dict[str, Any], **_: Any) -> None:
         if given.get("doctor") and given.get("doctor_rank"):
             raise ma.ValidationError("one_of_doctor_and_rank", "doctor")

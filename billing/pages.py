@@ -85,6 +85,7 @@ def _desk_page(
         choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
         recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
         reasons = desks.reasons(conn, today)
+        doctors = desks.staff(conn, today) if desk.rows else {}
         branch = branches.chosen(conn, actor, None)
     shown = render_template(
         "desk.html",
@@ -94,6 +95,7 @@ def _desk_page(
         found=found,
         most_found=desks.FOUND,
         choices=choices,
+        doctors=doctors,
         reasons=reasons,
         recent=recent,
         shown_code=quote_codes.shown,

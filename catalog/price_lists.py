@@ -83,7 +83,7 @@ class ContractIn(fields.Shape):
         load_default=None, allow_none=True, metadata={"description": "the first day that is not in it any more"}
     )
 
-    @ma.validates_schema
+    @ma.validates_schema(skip_on_field_errors=False)
     def in_order(self, given: dict[str, Any], **_: Any) -> None:
         since, until = given.get("valid_from"), given.get("valid_until")
         if since and until and until <= since:
@@ -111,7 +111,7 @@ class PriceListIn(fields.Shape):
     contract = fields.Nested(ContractIn, load_default=None, allow_none=True)
     insurer_inn = fields.Inn(load_default=None, allow_none=True)
 
-    @ma.validates_schema
+    @ma.validates_schema(skip_on_field_errors=False)
     def fits_its_kind(self, given: dict[str, Any], **_: Any) -> None:
         wrong = _insurer_faults(given) if given.get("kind") == INSURER else _other_faults(given)
         if given.get("public") and given.get("kind") in (INSURER, "staff"):
@@ -131,8 +131,10 @@ class PriceListIn(fields.Shape):
 def _insurer_faults(given: dict[str, Any]) -> dict[str, Any]:
     wrong: dict[str, Any] = {}
     contract = given.get("contract")
-    if "contract" in given and not (contract and contract["number"]):
-        wrong["contract"] = {"number": "insurer_needs_contract"} if contract else "insurer_needs_contract"
+    if contract and not contract.get("number", "wrong in itself"):
+        wrong["contract"] = {"number": "insurer_needs_contract"}
+    elif "contract" in given and contract is None:
+        wrong["contract"] = "insurer_needs_contract"
     # An organisation's number has ten digits.
     if "insurer_inn" in given and len(given["insurer_inn"] or "") != 10:
         wrong["insurer_inn"] = "insurer_needs_inn"
@@ -273,9 +275,10 @@ def create(change: Change, wanted: dict[str, Any]) -> PriceList:
             """,
             vars(made) | {"valid": DateRange(made.valid_from, made.valid_until)},
         )
-    except pg.UniqueViolation as exc:
-        raise PriceListTaken(price_list=made.code) from exc
-    except (pg.ForeignKeyViolation, pg.CheckViolation) as exc:  # nor does it fall back to itself
+    except (pg.UniqueViolation, pg.ForeignKeyViolation, pg.CheckViolation) as exc:
+        # Checked before the code's being taken: that `base` is the base list, and that no list falls back to itself.
+        if isinstance(exc, pg.UniqueViolation) or made.code == BASE:
+            raise PriceListTaken(price_list=made.code) from exc
         raise InvalidInput(_fallback_faults(None)) from exc
     except pg.RestrictViolation as exc:
         raise InvalidInput(_fallback_faults(INSURER)) from exc

@@ -23,7 +23,7 @@ from schemathesis.transport.serialization import Binary
 from clinic import db, fields
 from clinic.auth import SCOPES
 from clinic.embedded import Cluster
-from tests import given
+from tests import given, given_payers
 from tests.conftest import SETTINGS, TEMPLATE
 from wsgi import create_app
 
@@ -87,6 +87,10 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
         "job_id": itertools.repeat(given.job(clinic)),
+        # Nor these: what is tried may end a list, and let a doctor go.
+        "price_list": itertools.repeat(given_payers.price_list(clinic, "staff", "staff")["code"]),
+        "doctor_rank": itertools.cycle(["candidate", "professor"]),
+        "doctor_id": itertools.repeat(given_payers.doctor(clinic)["id"]),
     }
 
 
