@@ -64,3 +64,42 @@ def test_an_owner_who_may_not_grant_roles_is_told_what_an_administrator_runs(emp
             if not statement.startswith("CREATE"):
                 administrator.execute(statement.encode())
     assert migrate.run(url) == len(migrate.files())
+
+
+SOLD_BEFORE_LINES_HAD_DOCTORS = """
+INSERT INTO branch (id, code, name, prefix, created_at) VALUES (gen_random_uuid(), 'main', 'x', '', now());
+INSERT INTO party (id, ref, salt, digest) VALUES (gen_random_uuid(), 'P-1', 'x', 'x');
+INSERT INTO number_series (branch_id, kind, year, prefix) SELECT id, 'invoice', 2026, '' FROM branch;
+INSERT INTO invoice (id, branch_id, status, date, payer_party, payer_ref, payer, price_list, subtotal, discount, total,
+                     created_at, created_by, updated_at)
+SELECT gen_random_uuid(), branch.id, 'draft', '2026-11-23', party.id, ref, '{"kind": "person"}', 'base', 5, 0, 5, now(),
+       'x', now()
+  FROM branch, party, generate_series(1, 2);
+INSERT INTO invoice_line (invoice_id, position, article, name_ru, name_en, nomenclature_codes, unit, doctor_rank,
+                          quantity, price_kind, unit_price, gross, discount, document_discount, amount, discountable,
+                          vat_category, tax_deduction_code, price_id, price_list, order_id, order_number, order_date,
+                          fallback)
+SELECT id, 1, 'A', 'а', 'a', '{}', 'x', 'none', 1, 'fixed', 5, 5, 0, 0, 5, true, 'exempt_medical', '1',
+       gen_random_uuid(), 'base', gen_random_uuid(), '1', '2026-11-23', false
+  FROM invoice;
+UPDATE invoice SET status = 'issued', series_id = series.id, sequence = 1, number = '2026-000001', issued_at = now(),
+       supplier = '{}'
+  FROM number_series AS series
+ WHERE invoice.id = (SELECT min(id::text)::uuid FROM invoice);
+"""
+
+
+def test_what_was_issued_before_lines_had_doctors_keeps_its_hash(empty, monkeypatch):
+    _, url = empty
+    every = migrate.files()
+    monkeypatch.setattr(migrate, "files", lambda: every[:4])
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        conn.execute(SOLD_BEFORE_LINES_HAD_DOCTORS)
+    monkeypatch.setattr(migrate, "files", lambda: every)
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        found = conn.execute(
+            "SELECT status, content_version, content_sha256 = invoice_digest(invoice) FROM invoice ORDER BY status"
+        ).fetchall()
+    assert found == [("draft", 2, None), ("issued", 1, True)]
