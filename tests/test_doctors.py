@@ -83,9 +83,9 @@ def test_a_promotion_begins_tomorrow_unless_a_day_is_given_and_never_in_the_past
 
 def test_of_several_promotions_of_one_day_the_last_one_counts(clinic, doctor):
     with given.day("2026-12-10"):
-        for rank in ("doctor", "professor", "none", "doctor"):
+        for rank in ("doctor", "none", "candidate", "doctor", "none"):
             assert promotion(clinic, doctor, rank, "2026-12-10")["doctor_rank"] == rank
-        assert total(clinic, by(doctor)) == RUBLES["doctor"]
+            assert total(clinic, by(doctor)) == RUBLES[rank]
 
 
 def test_what_is_recorded_of_ranks_is_never_rewritten(clinic, doctor, opened):

@@ -180,7 +180,8 @@ def test_promotions_at_once_are_all_recorded_and_the_last_recorded_counts(desk, 
     recorded = [each["doctor_rank"] for each in read.json["promotions"]][1:]
     assert sorted(recorded) == sorted(ranks)
     assert read.json["doctor_rank"] == recorded[-1]
-    # Who came last was answered with all of them; nobody's answer is another's.
+    # At the moment of an answer its own promotion was the last one.
+    assert [each.json["doctor_rank"] for each in answers] == list(ranks)
     assert max(len(each.json["promotions"]) for each in answers) == 5
     assert len({each.headers["ETag"] for each in answers}) == 4
     assert read.headers["ETag"] in {each.headers["ETag"] for each in answers}
