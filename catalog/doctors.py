@@ -18,7 +18,7 @@ from psycopg import errors as pg
 
 from catalog import ranks, search
 from catalog.price_lists import NameOut
-from clinic import db, errors, fields, ids, lists
+from clinic import clock, db, errors, fields, ids, lists
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput, NotFound
 
@@ -74,7 +74,12 @@ class PromotionIn(fields.Shape):
     )
 
     def beyond(self, raw: Any) -> list[Fault]:
-        return ranks.faults_in(raw)
+        since = raw.get("since") if isinstance(raw, dict) else None
+        try:
+            day = fields.Day().deserialize(since)
+        except ma.ValidationError:
+            day = None
+        return (_since_faults(day, clock.today()) if day else []) + ranks.faults_in(raw)
 
 
 class DoctorsQuery(lists.Page):
@@ -229,8 +234,7 @@ def promote(change: Change, doctor: Doctor, doctor_rank: str, since: date | None
         InvalidInput: the day is over, or there is no such rank.
     """
     first = since or change.today + timedelta(days=1)
-    if first < change.today:
-        faults = [Fault("/since", "since_passed")]
+    if faults := _since_faults(first, change.today):
         raise InvalidInput(faults + ranks.faults_of(change.conn, doctor_rank))
     try:
         change.conn.execute(
@@ -253,6 +257,10 @@ def promote(change: Change, doctor: Doctor, doctor_rank: str, since: date | None
         raise ranks.unknown(doctor_rank) from exc
     change.record("doctor.promoted", doctor.id, doctor_rank=doctor_rank, since=first.isoformat())
     return get(change.conn, change.today, doctor.id)
+
+
+def _since_faults(day: date, today: date) -> list[Fault]:
+    return [Fault("/since", "since_passed")] if day < today else []
 
 
 def _later_id(conn: db.Connection, doctor_id: UUID) -> UUID:

@@ -60,6 +60,13 @@ class RankIn(fields.Shape):
     name = fields.Nested(fields.Words, required=True)
     position = _position(load_default=None, allow_none=True)
 
+    def beyond(self, raw: Any) -> list[Fault]:
+        position = raw.get("position") if isinstance(raw, dict) else None
+        if type(position) is not int or not 1 <= position <= _MOST:
+            return []
+        with db.reading() as conn:
+            return _place_faults("", position, len(every(conn)) + 1)
+
 
 class RankOut(ma.Schema):
     """A doctor rank and its place among all of them, from the lowest."""
@@ -193,8 +200,14 @@ def edit(change: Change, known: list[Rank], rank: Rank, wanted: dict[str, Any]) 
 
 
 def _must_be_a_place(rank: Rank, last: int) -> None:
-    if (rank.position == 1) != (rank.code == NONE) or rank.position > last:
-        raise InvalidInput([Fault("/position", "wrong_position", (("last", str(last)),))])
+    if faults := _place_faults(rank.code, rank.position, last):
+        raise InvalidInput(faults)
+
+
+def _place_faults(code: str, position: int, last: int) -> list[Fault]:
+    if (position == 1) == (code == NONE) and position <= last:
+        return []
+    return [Fault("/position", "wrong_position", (("last", str(last)),))]
 
 
 def _arrange(conn: db.Connection, order: list[Rank]) -> None:

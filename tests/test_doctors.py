@@ -78,6 +78,10 @@ def test_a_promotion_begins_tomorrow_unless_a_day_is_given_and_never_in_the_past
             ("/since", "since_passed"),
             ("/doctor_rank", "unknown_rank"),
         ]
+        assert faults(clinic.post(path, {"doctor_rank": "Ы", "since": "2026-12-09"})) == [
+            ("/doctor_rank", "wrong_form"),
+            ("/since", "since_passed"),
+        ]
         assert faults(clinic.post(path, {"doctor_rank": "healer"})) == [("/doctor_rank", "unknown_rank")]
 
 

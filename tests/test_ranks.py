@@ -58,6 +58,7 @@ def test_none_stays_the_first_and_places_have_no_gaps(clinic):
     ):
         assert faults(answer) == [("/position", "wrong_position")]
     assert faults(added(clinic, position=0)) == [("/position", "not_whole")]
+    assert faults(added(clinic, "Ы", position=6)) == [("/code", "wrong_form"), ("/position", "wrong_position")]
     assert made(edited(clinic, "none", name=names("доктор")))["position"] == 1
     assert order(clinic) == ["none", "candidate", "doctor", "professor"]
 
