@@ -22,6 +22,7 @@ ROUTES = (
     "catalog.order_routes",
     "catalog.import_routes",
     "catalog.doctor_routes",
+    "catalog.file_routes",
     "billing.routes",
     "billing.act_routes",
 )
@@ -29,6 +30,7 @@ PAGES = (
     "clinic.pages",
     "catalog.pages",
     "catalog.order_pages",
+    "catalog.file_pages",
     "billing.pages",
     "billing.act_pages",
 )
@@ -79,6 +81,7 @@ def gather_commands() -> None:
     """Put the packages' commands on the command line."""
     from billing import commands as of_billing
     from catalog import commands as of_catalog
+    from catalog import nomenclature_commands as of_nomenclature
     from clinic import commands as of_clinic
     from clinic.cli import cli
 
@@ -90,6 +93,7 @@ def gather_commands() -> None:
         of_clinic.branch_commands,
         of_clinic.work,
         of_catalog.prices,
+        of_nomenclature.nomenclature_commands,
         of_billing.numbers,
         of_billing.check_books,
     ):

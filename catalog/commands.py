@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -12,7 +10,16 @@ from uuid import UUID
 
 import click
 
-from catalog import price_files, price_lists, price_orders, publishing
+from catalog import (
+    price_files,
+    price_lists,
+    price_orders,
+    price_sheets,
+    price_template,
+    price_writing,
+    publishing,
+    reporting,
+)
 from catalog.price_files import Report
 from clinic import clock, db
 from clinic import settings as clinic_settings
@@ -20,8 +27,6 @@ from clinic.auth import COMMAND_LINE
 from clinic.cli import Refusal, open_database
 from clinic.command import Change, change
 from clinic.errors import InvalidInput
-
-_Row = tuple[int, list[str]]
 
 
 class _Day(click.ParamType[date]):
@@ -61,7 +66,7 @@ def import_file(
     corrects: UUID | None,
     publish: bool,
 ) -> None:
-    """Make a draft price order of a CSV file, whole or not at all.
+    """Make a draft price order of a file (CSV or XLSX), whole or not at all.
 
     The report goes to standard output. With any row refused nothing is made and the status is 1.
     """
@@ -78,7 +83,7 @@ def import_file(
             ),
             publish=publish,
             dry_run=dry_run,
-            watch=_shown,
+            watch=reporting.shown,
         )
     _print(report, dry_run=dry_run, published=publish)
     ctx.exit(1 if report.problems else 0)
@@ -95,14 +100,46 @@ def publish_order(order_id: UUID) -> None:
 
 @prices.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path), required=False)
-def export_file(file: Path | None) -> None:
-    """Write today's base price list as CSV, in the form that import reads; without FILE to standard output."""
+@click.option("--format", type=click.Choice(price_writing.FORMATS), help="By default what FILE ends in, else csv.")
+@click.option("--on", "day", type=_Day(), help="Prices of this day; by default today.")
+@click.option("--price-list", default=price_lists.BASE, show_default=True, help="Code of the price list.")
+@click.option("--lang", type=click.Choice(["ru", "en"]), default="ru", show_default=True, help="Of XLSX, JSON, PDF.")
+@click.option(
+    "--encoding", type=click.Choice(price_writing.ENCODINGS), default="utf-8", show_default=True, help="Of CSV."
+)
+def export_file(
+    file: Path | None, format: str | None, day: date | None, price_list: str, lang: str, encoding: str
+) -> None:
+    """Write a price list as CSV or XLSX, which import reads, JSON, or PDF; without FILE to standard output."""
+    settings = clinic_settings.from_environment()
+    clock.use_zone(settings.timezone)
+    with open_database(settings):
+        sheet = price_sheets.read(price_list, day or clock.today())
+    _write(file, price_writing.written(sheet, format or _format_of(file, price_writing.FORMATS), lang, encoding))
+
+
+@prices.command("template")
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path), required=False)
+@click.option("--format", type=click.Choice(price_template.FORMATS), help="By default what FILE ends in, else csv.")
+def template(file: Path | None, format: str | None) -> None:
+    """Write the empty form of a price list as CSV or XLSX; without FILE to standard output."""
     with open_database(clinic_settings.from_environment()), db.reading() as conn:
-        text = price_files.export(conn, clock.today()).encode()
+        made = price_template.made(conn, format or _format_of(file, price_template.FORMATS))
+    _write(file, made)
+
+
+def _format_of(file: Path | None, formats: Sequence[str]) -> str:
+    ending = file.suffix.lower().removeprefix(".") if file else ""
+    if file and ending not in formats:
+        raise click.UsageError(f"{file.name} does not end in .{', .'.join(formats)}: say --format")
+    return ending or formats[0]
+
+
+def _write(file: Path | None, made: price_writing.File) -> None:
     if file is None:
-        click.echo(text, nl=False)
+        click.echo(made.content, nl=False)
     else:
-        file.write_bytes(text)
+        file.write_bytes(made.content)
 
 
 @contextmanager
@@ -114,21 +151,12 @@ def _changing() -> Iterator[Change]:
             with change(COMMAND_LINE) as made:
                 yield made
         except InvalidInput as wrong:
-            told = "; ".join(f"{each.pointer}: {each.message(_language())}" for each in wrong.faults)
+            told = "; ".join(f"{each.pointer}: {each.message(reporting.language())}" for each in wrong.faults)
             raise Refusal(told) from wrong
 
 
-def _shown(rows: list[_Row]) -> Iterator[_Row]:
-    with click.progressbar(rows, label="Reading", file=sys.stderr) as passing:
-        yield from passing
-
-
 def _print(report: Report, *, dry_run: bool, published: bool) -> None:
-    lang = _language()
-    for kind, findings in (("problem", report.problems), ("warning", report.warnings)):
-        for each in (finding.as_json(lang) for finding in findings):
-            place = f"row {each['row']}" + (f", {each['column']}" if each["column"] else "")
-            click.echo(f"{kind}: {place}: {each['message']} ({each['code']})")
+    reporting.print_findings(report.problems, report.warnings)
     refused = report.refused
     click.echo(f"{report.rows} rows: {report.rows - refused} accepted, {refused} refused")
     if report.problems:
@@ -137,8 +165,3 @@ def _print(report: Report, *, dry_run: bool, published: bool) -> None:
         click.echo("A dry run: nothing was made.")
     else:
         click.echo(f"{'Published' if published else 'Draft'} order: {report.order}")
-
-
-def _language() -> str:
-    spoken = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG") or ""
-    return "ru" if spoken.startswith("ru") else "en"

@@ -61,6 +61,12 @@ def offer(body: bytes, lang: str) -> None:
     request.environ[_HANDED] = (body, lang)
 
 
+def fresh_for() -> int:
+    """Seconds for which others may keep an answer made of prices now."""
+    now = clock.now()
+    return min(FRESH_FOR, int((clock.midnight_after(now) - now).total_seconds()))
+
+
 @dataclass(frozen=True)
 class _Stamp:
     """What an answer is good for: one version of the catalog on the clinic's day that ends at `midnight`."""

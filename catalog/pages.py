@@ -71,9 +71,7 @@ def _day(asked: str | None) -> date | None:
 
 def _cacheable(response: Response) -> AnyResponse:
     """As long as the feed's answers; a page of somebody who is signed in names him and is kept by nobody."""
-    now = clock.now()
-    fresh = min(feed.FRESH_FOR, int((clock.midnight_after(now) - now).total_seconds()))
-    response.headers["Cache-Control"] = f"public, max-age={fresh}, stale-if-error=86400"
+    response.headers["Cache-Control"] = f"public, max-age={feed.fresh_for()}, stale-if-error=86400"
     response.vary.update(("Accept-Language", "Cookie"))
     response.add_etag()
     return response.make_conditional(request)

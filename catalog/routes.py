@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import marshmallow as ma
 from flask import Response
 
-from catalog import categories, examples, feed, listing, price_lists, ranks, search, services
+from catalog import categories, examples, feed, listing, nomenclature, price_lists, ranks, search, services
 from catalog.categories import CategoryIn, CategoryOut, CategoryTaken
 from catalog.price_lists import PriceList, PriceListIn, PriceListOut, PriceListPatch, PriceListTaken
 from catalog.services import ArticleTaken, Service, ServiceHasPrices, ServiceIn, ServiceOut, ServicePatch
@@ -158,6 +159,12 @@ def _etag(service: Service) -> str:
     return http.etag(service.id, service.row_version)
 
 
+def _shown(conn: db.Connection, found: Sequence[Service]) -> list[dict[str, Any]]:
+    """The services with what is worth a look about each."""
+    told = nomenclature.warnings(conn, clock.today(), {each.article: each.nomenclature_codes for each in found})
+    return [each.as_json(http.lang(), told[each.article]) for each in found]
+
+
 @bp.get("/services")
 @bp.contract(may="catalog:read", gives={200: ServicesOut}, query=ServicesQuery, refuses=(errors.BadCursor,))
 def list_services(wanted: dict[str, Any]) -> Response:
@@ -172,8 +179,9 @@ def list_services(wanted: dict[str, Any]) -> Response:
             after=place[0] if place else None,
             limit=wanted["limit"] + 1,
         )
-    rows, cursor = lists.page_of("services", wanted, rows, lambda service: [service.article])
-    return http.reply({"items": [each.as_json(http.lang()) for each in rows], "next_cursor": cursor})
+        rows, cursor = lists.page_of("services", wanted, rows, lambda service: [service.article])
+        shown = _shown(conn, rows)
+    return http.reply({"items": shown, "next_cursor": cursor})
 
 
 @bp.post("/services")
@@ -188,7 +196,7 @@ def create_service(wanted: dict[str, Any]) -> Response:
     with http.change() as change:
         service = services.create(change, wanted)
         headers = {"ETag": _etag(service), "Location": f"/v1/services/{service.article}"}
-        answer = change.give(201, service.as_json(http.lang()), headers=headers)
+        answer = change.give(201, _shown(change.conn, [service])[0], headers=headers)
     return http.shown(answer)
 
 
@@ -198,7 +206,8 @@ def read_service(article: str) -> Response:
     """A service"""
     with db.reading() as conn:
         service = services.get(conn, article)
-    return http.reply(service.as_json(http.lang()), headers={"ETag": _etag(service)})
+        shown = _shown(conn, [service])[0]
+    return http.reply(shown, headers={"ETag": _etag(service)})
 
 
 @bp.patch(_ARTICLE_AT)
@@ -214,7 +223,8 @@ def change_service(wanted: dict[str, Any], article: str) -> Response:
         service = services.locked(change.conn, article)
         http.must_match(_etag(service))
         service = services.edit(change, service, wanted)
-    return http.reply(service.as_json(http.lang()), headers={"ETag": _etag(service)})
+        shown = _shown(change.conn, [service])[0]
+    return http.reply(shown, headers={"ETag": _etag(service)})
 
 
 @bp.get(f"{_ARTICLE_AT}/prices")

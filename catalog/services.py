@@ -161,12 +161,8 @@ class Service:
     created_at: datetime
     updated_at: datetime
 
-    @property
-    def warnings(self) -> list[str]:
-        """Codes of what is worth a look."""
-        return [] if self.nomenclature_codes else ["code_missing"]
-
-    def as_json(self, lang: str) -> dict[str, Any]:
+    def as_json(self, lang: str, warnings: Sequence[Fault]) -> dict[str, Any]:
+        """`warnings` are what `nomenclature.warnings` has to say of the service."""
         return {
             "id": self.id,
             "article": self.article,
@@ -180,7 +176,7 @@ class Service:
             "discountable": self.discountable,
             "active": self.active,
             "note": self.note,
-            "warnings": [{"code": code, "message": Fault("", code).message(lang)} for code in self.warnings],
+            "warnings": [{"code": each.code, "message": each.message(lang)} for each in warnings],
             "created_at": self.created_at,
             "updated_at": self.updated_at,
         }

@@ -192,6 +192,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         match: bool = False,
         example: Any = None,
         answers: Any = None,
+        gives_file: Sequence[str] = (),
     ) -> Callable[[View], View]:
         """Who may call, what comes in, what goes out and what is refused; also what the description says.
 
@@ -205,6 +206,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             key: `required` or `optional` where the call takes an Idempotency-Key.
             match: the change needs If-Match.
             example, answers: examples of the body and of the first answer.
+            gives_file: media types of an answer that is a file; its status is 200.
         """
 
         def decorate(view: View) -> View:
@@ -222,6 +224,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             implied = openapi.implied(may, has_body=takes is not None, files=bool(files), key=key, match=match)
             documented = openapi.documentation(may, [*refuses, *implied], key, match)
             wrapped = self.doc(**documented)(wrapped)
+            if gives_file:
+                contents: dict[str, Any] = {each: {"schema": {}} for each in gives_file}
+                wrapped = self.doc(responses={"200": {"description": "the file", "content": contents}})(wrapped)
             return cast(View, _guarded(wrapped, may, key, files))
 
         return decorate

@@ -145,60 +145,6 @@ def test_a_draft_order_is_published_or_put_away_never_both(desk, first_day):
     ways = ("publish", "discard")
     answers = at_once(2, lambda n: desk.post(f"/v1/price-orders/{draft['id']}/{ways[n]}"))
     assert seen(answers) == {"200": 1, "409 order_not_draft": 1}
-# ---- Price lists, doctors, ranks ----
-
-
-def test_a_price_list_is_made_once_and_of_two_who_edit_it_one_reads_it_again(desk):
-    code = f"l{uuid4().hex[:12]}"
-    wanted = {"code": code, "name": {"ru": "и", "en": "i"}, "kind": "staff"}
-    answers = at_once(5, lambda _: desk.post("/v1/price-lists", wanted))
-    assert seen(answers) == {"201": 1, "409 price_list_taken": 4}
-    path = f"/v1/price-lists/{code}"
-    for _ in range(5):
-        words = [uuid4().hex, uuid4().hex]
-        answers = renamed_at_once(desk, path, words)
-        assert seen(answers) == {"200": 1, "412 precondition_failed": 1}
-        (won,) = (word for word, answer in zip(words, answers, strict=True) if answer.status == 200)
-        assert desk.get(path).json["name"]["ru"] == won
-
-
-def renamed_at_once(desk, path, words):
-    """Everybody has read the same version and gives it a name of his own."""
-    etag = desk.get(path).headers["ETag"]
-    return at_once(len(words), lambda n: desk.patch(path, {"name": {"ru": words[n], "en": "i"}}, etag))
-
-
-@AGAIN
-def test_promotions_at_once_are_all_recorded_and_the_last_recorded_counts(desk, _):
-    wanted = {"name": {"ru": "В", "en": "V"}, "specialty": {"ru": "о", "en": "o"}, "doctor_rank": "none"}
-    doctor = made(desk.post("/v1/doctors", wanted))
-    path, today = f"/v1/doctors/{doctor['id']}", desk.quote()["date"]
-    ranks = ("candidate", "doctor", "professor", "none")
-    answers = at_once(4, lambda n: desk.post(f"{path}/promotions", {"doctor_rank": ranks[n], "since": today}))
-    assert seen(answers) == {"201": 4}
-    read = desk.get(path)
-    recorded = [each["doctor_rank"] for each in read.json["promotions"]][1:]
-    assert sorted(recorded) == sorted(ranks)
-    assert read.json["doctor_rank"] == recorded[-1]
-    # At the moment of an answer its own promotion was the last one.
-    assert [each.json["doctor_rank"] for each in answers] == list(ranks)
-    assert max(len(each.json["promotions"]) for each in answers) == 5
-    assert len({each.headers["ETag"] for each in answers}) == 4
-    assert read.headers["ETag"] in {each.headers["ETag"] for each in answers}
-
-
-def test_ranks_added_and_moved_at_once_stand_in_one_row(desk):
-    codes = [f"r{uuid4().hex[:12]}" for _ in range(4)]
-    answers = at_once(
-        4, lambda n: desk.post("/v1/doctor-ranks", {"code": codes[n], "name": {"ru": "з", "en": "r"}, "position": 2})
-    )
-    assert seen(answers) == {"201": 4}
-    etags = {code: desk.get(f"/v1/doctor-ranks/{code}").headers["ETag"] for code in codes}
-    moves = at_once(4, lambda n: desk.patch(f"/v1/doctor-ranks/{codes[n]}", {"position": 6}, etags[codes[n]]))
-    assert {str(each) for each in moves} <= {"200", "412 precondition_failed"}
-    ranks = desk.get("/v1/doctor-ranks").json["items"]
-    assert [each["position"] for each in ranks] == list(range(1, len(ranks) + 1))
-    assert ranks[0]["code"] == "none"
 
 
 # ---- Price lists, doctors, ranks ----
