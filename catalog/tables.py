@@ -286,7 +286,12 @@ def _plain(cell: str) -> str:
     cell = cell.strip()
     if _FORMULA.match(cell):
         cell = cell[1:]
-    return Odd("error", cell) if cell.startswith("#") and _ERROR.fullmatch(cell) else cell
+    return Odd("error", cell) if is_error(cell) else cell
+
+
+def is_error(text: str) -> bool:
+    """Whether a cell with this text is a spreadsheet's error, such as #N/A or #Н/Д."""
+    return text.startswith("#") and _ERROR.fullmatch(text) is not None
 
 
 def guarded(cell: str) -> str:

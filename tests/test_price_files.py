@@ -288,6 +288,35 @@ def test_import_publish_and_export_by_hand(run, tmp_path):
     assert (tmp_path / "out.csv").read_bytes().decode("utf-8-sig").splitlines()[1].startswith("MRI-1;МРТ печени;")
 
 
+@pytest.mark.parametrize(
+    ("words", "begins"),
+    [
+        (("out.pdf",), b"%PDF"),
+        (("out.xlsx", "--lang", "en"), b"PK"),
+        (("out.json",), b'{"on":"'),
+        (("out.csv", "--encoding", "cp1251"), b"article;"),
+        (("out.txt", "--format", "csv"), b"\xef\xbb\xbfarticle;"),
+    ],
+)
+def test_export_into_any_format(run, tmp_path, words, begins):
+    load(rows(MRI))
+    assert run("export", *words, "--on", str(clock.today())) == (0, "")
+    assert (tmp_path / words[0]).read_bytes().startswith(begins)
+
+
+def test_a_file_of_an_unknown_ending_is_not_guessed(run, tmp_path):
+    assert run("export", "out.doc")[0] == 2
+    assert run("template", "form.pdf")[0] == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_empty_form_by_hand(run, tmp_path):
+    assert run("template", "form.xlsx") == (0, "")
+    assert [each.code for each in price_rows.read((tmp_path / "form.xlsx").read_bytes()).problems] == ["no_rows"]
+    status, said = run("template")
+    assert (status, said.lstrip("\ufeff")[:8]) == (0, "article;")
+
+
 def test_a_refused_file_gives_status_1_and_makes_nothing(run, tmp_path):
     (tmp_path / "new.csv").write_text(rows(MRI, MRI.replace("MRI-1", "MRI-2").replace("13700,00", "13.700")))
     status, said = run("import", "new.csv", "--publish")

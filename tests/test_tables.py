@@ -2,6 +2,7 @@
 
 import datetime
 import random
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -34,7 +35,7 @@ def told(raw: bytes | str) -> list[tuple[int, str | None, str]]:
     return [(each.row, each.column, each.code) for each in sheet.problems]
 
 
-def csv(*rows: list[Any], delimiter: str = ";", end: str = "\r\n") -> str:
+def csv(*rows: Sequence[object], delimiter: str = ";", end: str = "\r\n") -> str:
     return end.join(delimiter.join(map(str, row)) for row in rows)
 
 
