@@ -27,7 +27,7 @@ LARGEST_FILE = 16 * 2**20
 LARGEST_UNPACKED = 256 * 2**20
 MOST_ROWS = 100_000
 MOST_COLUMNS = 200
-_MOST_PLACES = 4_000_000
+_MOST_PLACES = 2_000_000
 _SECONDS = 30
 _HEADER_WITHIN = 50
 _ROOT = Path(__file__).parents[1]
@@ -54,6 +54,10 @@ errors.describe(
         "table_too_large": (
             "Лист слишком велик: занята ячейка {cell}, а читается не больше {rows} строк и {columns} столбцов.",
             "The sheet is too large: {cell} is filled, and at most {rows} rows and {columns} columns are read.",
+        ),
+        "workbook_too_heavy": (
+            "Книгу не удалось разобрать за отведённые время и память: оставьте в ней только прейскурант.",
+            "The workbook needs too much time or memory to open: leave only the price list in it.",
         ),
         "protected_file": (
             "Книга защищена паролем: снимите пароль и сохраните её снова.",
@@ -339,12 +343,14 @@ def _of_workbook(raw: bytes, columns: Mapping[str, str]) -> Table:
             capture_output=True,
             timeout=_SECONDS,
             cwd=_ROOT,
-            check=True,
         )
-        answer: dict[str, Any] = orjson.loads(done.stdout)
-    # However it ended, a broken file was the reason: the process had nothing else to do.
-    except (subprocess.SubprocessError, orjson.JSONDecodeError) as exc:
-        raise Unreadable("unreadable_file") from exc
+    except subprocess.TimeoutExpired as exc:
+        raise Unreadable("workbook_too_heavy") from exc
+    if done.returncode < 0:  # stopped at its bound of memory or time
+        raise Unreadable("workbook_too_heavy")
+    if done.returncode:
+        raise Unreadable("unreadable_file")
+    answer: dict[str, Any] = orjson.loads(done.stdout)
     if "refused" in answer:
         raise Unreadable(answer["refused"], **answer["values"])
     rows = [(number, [_cell(value) for value in cells]) for number, cells in answer["rows"]]

@@ -25,11 +25,11 @@ import python_calamine
 from catalog import old_workbooks, tables
 from catalog.tables import Look, Unreadable
 
-_MEMORY = 1024 * 2**20
+_MEMORY = 768 * 2**20
 _CPU_SECONDS = 20
 _MOST_PARTS = 2000
 _MOST_SHEETS = 100
-_MOST_CELLS = 2_000_000
+_MOST_CELLS = 1_000_000
 _CELL = re.compile(
     rb"<(?:\w+:)?(?:row\b([^>]*)>|c\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?c>))",
     re.DOTALL,
@@ -47,10 +47,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     columns = orjson.loads(sys.argv[1])
     try:
-        answer = read(sys.stdin.buffer.read(), columns)
+        answer = orjson.dumps(read(sys.stdin.buffer.read(), columns))
     except Unreadable as refused:
-        answer = {"refused": refused.code, "values": dict(refused.values_)}
-    sys.stdout.buffer.write(orjson.dumps(answer))
+        answer = orjson.dumps({"refused": refused.code, "values": dict(refused.values_)})
+    except MemoryError:
+        answer = orjson.dumps({"refused": "workbook_too_heavy", "values": {}})
+    sys.stdout.buffer.write(answer)
 
 
 def read(raw: bytes, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def _rows(book: Any, name: str, look: Look) -> list[tuple[int, list[Any]]]:
         sheet = book.get_sheet_by_name(name)
         rows = [[_json(value) for value in row] for row in sheet.to_python(skip_empty_area=False)]
         merged = sheet.merged_cell_ranges or []
+    except MemoryError:
+        raise
     # What the library does not foresee it tells by a panic, which is no Exception.
     except BaseException as exc:
         raise Unreadable("unreadable_file") from exc

@@ -1,7 +1,9 @@
 """Price lists as accountants really send them: which rows are read, and how it is said why not."""
 
 import datetime
+import io
 import random
+import zipfile
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -136,10 +138,11 @@ def test_the_sheet_with_the_header_is_read_and_named():
 
 def test_a_hidden_sheet_is_not_read():
     def hide(book):
-        page = book.create_sheet("Старые цены")
-        for row in (ENGLISH, ["OLD", "Старая", "Old", "МРТ", 1]):
+        page = book.create_sheet("Старые цены", 0)
+        for row in ([*ENGLISH, "unit"], ["OLD", "Старая", "Old", "МРТ", 1, "шт"]):
             page.append(row)
         page.sheet_state = "hidden"
+        book.active = 1
 
     assert one(books.xlsx(ENGLISH, MRI, change=hide)).article == "MRI-1"
 
@@ -313,6 +316,21 @@ def test_what_cannot_be_read_is_one_problem(raw, code):
     assert [each.code for each in sheet.problems] == [code]
     assert sheet.rows == []
     assert all(sheet.problems[0].as_json(lang)["message"] for lang in ("ru", "en"))
+
+
+def test_a_changed_byte_is_noticed():
+    """Packed without compression the text is legible, and only its check sum tells."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert one(made.getvalue()).article == "MRI-1"
+    assert told(made.getvalue().replace(b"MRI-1", b"MRI-7")) == [(1, None, "unreadable_file")]
+
+
+def test_a_workbook_that_asks_for_too_much_work_is_told_as_such(monkeypatch):
+    monkeypatch.setattr(tables, "_SECONDS", 0.01)
+    assert told(GOOD) == [(1, None, "workbook_too_heavy")]
 
 
 def test_entities_that_grow_are_not_unfolded():
