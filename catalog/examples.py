@@ -19,6 +19,7 @@ FEED: dict[str, Any] = {
             "category": _CATEGORY,
             "nomenclature_codes": ["B01.027.001"],
             "unit": "услуга",
+            "vat": {"category": "exempt_medical", "rate": None, "text": "Без НДС"},
             "note": None,
             "min": "3700.00",
             "max": "8500.00",
@@ -31,6 +32,7 @@ FEED: dict[str, Any] = {
                     "valid_from": "2026-11-23",
                     "valid_until": None,
                     "order": "1",
+                    "order_date": "2026-11-23",
                 }
                 for rank, name, amount in (
                     ("none", "врач", "3700.00"),
@@ -41,6 +43,13 @@ FEED: dict[str, Any] = {
         }
     ],
 }
+
+FEED_CSV = (
+    "article,name,category,category_name,nomenclature_codes,unit,doctor_rank,rank_name,kind,amount,currency,valid_from,"
+    "valid_until,order,order_date,price_list,vat,note,min,max\r\n"
+    "CT-ABD-RP,МСКТ брюшной полости,msct,МСКТ,A06.30.005.001,услуга,none,врач,fixed,8840.00,RUB,2026-11-23,,1,"
+    "2026-11-23,base,Без НДС,,8840.00,8840.00\r\n"
+)
 
 SERVICE_IN: dict[str, Any] = {
     "article": "US-ABD",

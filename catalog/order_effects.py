@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -14,14 +15,14 @@ from uuid import UUID
 from catalog.price_orders import Order
 from catalog.publishing import Target
 from clinic import db, money
+from clinic.errors import Fault
 
 
 @dataclass(frozen=True)
 class Standing:
     """A service and a rank as they are on an order's first day without it; `kind` is None where there is no price.
 
-    `rank_held` tells whether a doctor of the clinic has the rank on that day. Codes are unknown or withdrawn by the
-    state's register, once that is loaded.
+    `rank_held` tells whether a doctor of the clinic has the rank on that day.
     """
 
     service_id: UUID
@@ -34,8 +35,6 @@ class Standing:
     inactive_since: date | None
     priced_by_rank: bool
     nomenclature_codes: list[str]
-    codes_unknown: list[str]
-    codes_withdrawn: list[str]
     doctor_rank: str
     rank_ru: str
     rank_en: str
@@ -71,10 +70,14 @@ class Standing:
 
 @dataclass(frozen=True)
 class Effect:
-    """A price that the order makes, beside what there would be without it."""
+    """A price that the order makes, beside what there would be without it.
+
+    `codes` is what is worth a look about the nomenclature codes of its service.
+    """
 
     target: Target
     old: Standing
+    codes: Sequence[Fault]
 
     @property
     def kind(self) -> str:
@@ -132,7 +135,6 @@ def standing(conn: db.Connection, order: Order) -> list[Standing]:
         SELECT service.id AS service_id, service.article, service.name_ru, service.name_en, service.category,
                category.name_ru AS category_ru, category.name_en AS category_en, service.inactive_since,
                service.priced_by_rank, service.nomenclature_codes,
-               official.unknown AS codes_unknown, official.withdrawn AS codes_withdrawn,
                rank.code AS doctor_rank, rank.name_ru AS rank_ru, rank.name_en AS rank_en,
                rank.code IN (SELECT doctor_rank FROM held) AS rank_held,
                old.kind, old.amount, lower(old.valid) AS valid_from, old.price_list, old.step > 0 AS fallback,
@@ -141,13 +143,6 @@ def standing(conn: db.Connection, order: Order) -> list[Standing]:
           JOIN medical_service AS service ON service.id = wanted.service_id
           JOIN category ON category.code = service.category
           JOIN doctor_rank AS rank ON service.priced_by_rank OR rank.code = 'none' OR rank.code = ANY (wanted.ranks)
-          JOIN LATERAL (
-            SELECT coalesce(array_agg(code) FILTER (WHERE register.code IS NULL
-                                                      AND EXISTS (SELECT FROM nomenclature)), '{}') AS unknown,
-                   coalesce(array_agg(code) FILTER (WHERE NOT register.in_force
-                                                       OR register.ended_on <= %(day)s::date), '{}') AS withdrawn
-              FROM unnest(service.nomenclature_codes) AS code
-              LEFT JOIN nomenclature AS register USING (code)) AS official ON true
           LEFT JOIN LATERAL (
             SELECT price.kind, price.amount, price.valid, price.price_list, price.order_id, list.step
               FROM list

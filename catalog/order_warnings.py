@@ -41,14 +41,6 @@ errors.describe(
             "Услугу {article} не оказывают с {day}.",
             "{article} is sold no longer from {day} on.",
         ),
-        "code_unknown": (
-            "Кода {codes} нет в государственной номенклатуре.",
-            "The state's nomenclature has no code {codes}.",
-        ),
-        "code_withdrawn": (
-            "Код {codes} исключён из государственной номенклатуры.",
-            "The code {codes} is withdrawn from the state's nomenclature.",
-        ),
         "rank_order_turned": (
             "{article}: звание «{higher_ru}» будет стоить меньше, чем «{lower_ru}».",
             "{article}: the rank {higher_en} will cost less than {lower_en}.",
@@ -95,18 +87,16 @@ def of_line(order: Order, effect: Effect) -> Iterator[Warning]:
             "ends_early", (("day", target.next_from.isoformat()), ("order", str(target.next_number))), members
         )
     if target.kind != "withdrawn":
-        yield from _service_warnings(order, old)
+        yield from _service_warnings(order, effect)
 
 
-def _service_warnings(order: Order, service: Standing) -> Iterator[Warning]:
+def _service_warnings(order: Order, effect: Effect) -> Iterator[Warning]:
+    service = effect.old
     if service.inactive_since is not None and service.inactive_since <= order.effective_from:
         named = (("article", service.article), ("day", service.inactive_since.isoformat()))
         yield Warning("service_inactive", named)
-    if not service.nomenclature_codes:
-        yield Warning("code_missing")
-    for code, codes in (("code_unknown", service.codes_unknown), ("code_withdrawn", service.codes_withdrawn)):
-        if codes:
-            yield Warning(code, (("codes", ", ".join(codes)),), {"nomenclature_codes": codes})
+    for fault in effect.codes:
+        yield Warning(fault.code, fault.values)
 
 
 # ---- What becomes of the ranks of a service ----

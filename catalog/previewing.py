@@ -13,7 +13,7 @@ from typing import Any
 
 import marshmallow as ma
 
-from catalog import order_effects, order_warnings, publishing
+from catalog import nomenclature, order_effects, order_warnings, publishing
 from catalog.order_effects import Effect
 from catalog.order_warnings import Warning
 from catalog.price_lists import NameOut
@@ -58,7 +58,6 @@ class PreviewNoteOut(ma.Schema):
     order_date = ma.fields.Date()
     valid_until = ma.fields.Date()
     number = ma.fields.String()
-    nomenclature_codes = ma.fields.List(ma.fields.String())
 
 
 class PreviewCategoryOut(ma.Schema):
@@ -170,7 +169,7 @@ def _reasons(refusal: Problem, lang: str) -> Iterator[dict[str, Any]]:
 
 
 def of(conn: db.Connection, order: Order, today: date) -> Preview:
-    """What publishing the draft `order` today would do, by two statements however many lines it has.
+    """What publishing the draft `order` today would do, by three statements however many lines it has.
 
     Raises:
         OrderNotDraft: it is published or discarded: what there was before it is no longer there.
@@ -179,9 +178,13 @@ def of(conn: db.Connection, order: Order, today: date) -> Preview:
     targets = publishing.targets_of(conn, order)
     standing = order_effects.standing(conn, order)
     old = {(each.service_id, each.doctor_rank): each for each in standing}
+    codes = nomenclature.warnings(
+        conn, order.effective_from, {each.article: each.nomenclature_codes for each in standing}
+    )
+    before = [old[each.service_id, each.doctor_rank] for each in targets]
     return Preview(
         order,
-        [Effect(each, old[each.service_id, each.doctor_rank]) for each in targets],
+        [Effect(each, around, codes[around.article]) for each, around in zip(targets, before, strict=True)],
         list(order_warnings.of_ranks(standing, targets)),
         list(publishing.refusals(order, targets, today)),
     )

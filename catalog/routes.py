@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import marshmallow as ma
-from flask import Response
+from flask import Response, request
 
-from catalog import categories, examples, feed, listing, nomenclature, price_lists, ranks, search, services
+from catalog import (
+    categories,
+    examples,
+    feed,
+    feed_csv,
+    listing,
+    negotiation,
+    nomenclature,
+    price_history,
+    price_lists,
+    ranks,
+    search,
+    services,
+    vat,
+)
 from catalog.categories import CategoryIn, CategoryOut, CategoryTaken
 from catalog.price_lists import PriceList, PriceListIn, PriceListOut, PriceListPatch, PriceListTaken
 from catalog.services import ArticleTaken, Service, ServiceHasPrices, ServiceIn, ServiceOut, ServicePatch
@@ -21,6 +36,14 @@ _ARTICLE_AT = "/services/<string:article>"
 
 class PricesQuery(http.Query):
     on = fields.Day(load_default=None, metadata={"description": "prices of this day; today unless given"})
+    first = fields.Day(
+        data_key="from", load_default=None,
+        metadata={"description": "prices of a period, with what is ordered ahead: its first day; today unless given"},
+    )  # fmt: skip
+    last = fields.Day(
+        data_key="until", load_default=None,
+        metadata={"description": "its last day, included; without it there is no end"},
+    )  # fmt: skip
     category = fields.Form(
         categories.FORM, load_default=None, metadata={"description": "only this category and those inside it"}
     )
@@ -44,6 +67,7 @@ class FeedPriceOut(ma.Schema):
     valid_from = ma.fields.Date(required=True)
     valid_until = ma.fields.Date(required=True, allow_none=True)
     order = ma.fields.String(required=True)
+    order_date = ma.fields.Date(required=True)
 
 
 class FeedNamedOut(ma.Schema):
@@ -53,14 +77,23 @@ class FeedNamedOut(ma.Schema):
     name = ma.fields.String(required=True)
 
 
+class FeedVatOut(ma.Schema):
+    """VAT inside the prices, on the (first) day; `rate` is in percent, and null where VAT is not charged."""
+
+    category = ma.fields.String(required=True, metadata={"enum": list(vat.CATEGORIES)})
+    rate = ma.fields.String(required=True, allow_none=True)
+    text = ma.fields.String(required=True)
+
+
 class FeedItemOut(ma.Schema):
-    """A service on offer. `min` and `max` are null when every price is on request."""
+    """A service on offer. `min` and `max` are of the prices listed here, and null when every one is on request."""
 
     article = ma.fields.String(required=True)
     name = ma.fields.String(required=True)
     category = ma.fields.Nested(FeedNamedOut, required=True)
     nomenclature_codes = ma.fields.List(ma.fields.String(), required=True)
     unit = ma.fields.String(required=True)
+    vat = ma.fields.Nested(FeedVatOut, required=True)
     note = ma.fields.String(required=True, allow_none=True)
     min = ma.fields.String(required=True, allow_none=True)
     max = ma.fields.String(required=True, allow_none=True)
@@ -68,7 +101,7 @@ class FeedItemOut(ma.Schema):
 
 
 class FeedOrderOut(ma.Schema):
-    """The order that was the last to take effect."""
+    """A price order."""
 
     number = ma.fields.String(required=True)
     date = ma.fields.Date(required=True)
@@ -76,13 +109,18 @@ class FeedOrderOut(ma.Schema):
 
 
 class FeedOut(ma.Schema):
-    """The price list of a day, in rubles."""
+    """The price list of a day, or of the period `from` to `until` with `orders`, in rubles.
 
-    on = ma.fields.Date(required=True)
+    `order` is the last one that had taken effect by the (first) day, `orders` are those that do within the period."""
+
+    on = ma.fields.Date(required=True, allow_none=True)
+    first = ma.fields.Date(data_key="from")
+    last = ma.fields.Date(data_key="until", allow_none=True)
     lang = ma.fields.String(required=True)
     currency = ma.fields.String(required=True)
     price_list = ma.fields.Nested(FeedNamedOut, required=True)
     order = ma.fields.Nested(FeedOrderOut, required=True, allow_none=True)
+    orders = ma.fields.List(ma.fields.Nested(FeedOrderOut))
     items = ma.fields.List(ma.fields.Nested(FeedItemOut), required=True)
 
 
@@ -136,20 +174,41 @@ class PriceListsOut(ma.Schema):
 
 
 @bp.get("/prices")
-@bp.contract(may=http.PUBLIC, gives={200: FeedOut, 304: None}, query=PricesQuery, answers=examples.FEED)
+@bp.contract(
+    may=http.PUBLIC, gives={200: FeedOut, 304: None}, query=PricesQuery, refuses=(errors.NotAcceptable,),
+    answers=examples.FEED, other_forms={negotiation.CSV: examples.FEED_CSV},
+)  # fmt: skip
 def read_prices(wanted: dict[str, Any]) -> Response:
-    """Public prices of a day
+    """Public prices of a day, or of a period
 
-    For anyone and for pages of any site. The answer has a strong ETag and may be kept until it says so; it follows a
-    new order within a second and turns over at the clinic's midnight. Days to come show what is already ordered.
-    While the database is away the last answer is given, with the header `Warning: 110`."""
-    shown = listing.read(
-        wanted["on"] or clock.today(), category=wanted["category"], words=wanted["q"], rank=wanted["rank"]
-    )
+    For anyone and for pages of any site. With `from` or `until` every price that is in force on some day of the
+    period is listed, with the `orders` that take effect in it; a withdrawal is a `valid_until` that no price follows.
+
+    JSON, or by `Accept: text/csv` a row for each price: UTF-8, commas, decimal points, `min` and `max` those of the
+    service's item. The answer has a strong ETag for each form and may be kept until it says so; it follows a new order
+    within a second and turns over at the clinic's midnight. While the database is away the last answer is given, with
+    the header `Warning: 110`."""
+    media_type = negotiation.media_type(request.headers.get("Accept", ""))
+    if media_type is None or negotiation.encoding(request.headers.get("Accept-Encoding")) is None:
+        raise errors.NotAcceptable(types=[negotiation.JSON, negotiation.CSV], encodings=list(negotiation.ENCODINGS))
+    answer = _feed_answer(wanted, media_type, clock.today())
+    feed.offer(answer)
+    return Response(answer.body, content_type=answer.content_type)
+
+
+def _feed_answer(wanted: dict[str, Any], media_type: str, today: date) -> feed.Answer:
+    filters = {"category": wanted["category"], "words": wanted["q"], "rank": wanted["rank"]}
+    period = listing.Days.of_query(wanted["on"], wanted["first"], wanted["last"], today)
+    shown = listing.read_period(period, **filters) if period else listing.read(wanted["on"] or today, **filters)
     lang = http.lang()
-    body = http.dumped(shown.as_json(lang))
-    feed.offer(body, lang)
-    return Response(body, mimetype="application/json")
+    as_csv = media_type == negotiation.CSV
+    return feed.Answer.made(
+        feed_csv.of(shown, lang) if as_csv else http.dumped(shown.as_json(lang)),
+        feed_csv.TYPE if as_csv else negotiation.JSON,
+        lang,
+        shown.changed_at,
+        None if wanted["on"] or wanted["first"] else clock.beginning_of(today),
+    )
 
 
 # ---- Services ----
@@ -232,7 +291,7 @@ def change_service(wanted: dict[str, Any], article: str) -> Response:
 def read_service_prices(article: str) -> Response:
     """All prices of a service: past, present and ordered ahead, of every price list"""
     with db.reading() as conn:
-        past = listing.history(conn, services.get(conn, article).id)
+        past = price_history.of_every_list(conn, services.get(conn, article).id)
     return http.reply({"article": article, "prices": [each.as_json() for each in past]})
 
 

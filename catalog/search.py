@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from psycopg.types.range import DateRange
+
 from clinic import db
 
 
@@ -54,5 +56,34 @@ def understood(conn: db.Connection, words: str | None) -> Search:
         return Search(patterns=wanted)
     meant = db.value(
         conn, "SELECT array_agg(id) FROM services_resembling(%(words)s::text[]) AS id", {"words": _asked(words)}
+    )
+    return Search(meant=meant or [])
+
+
+def understood_in_public(conn: db.Connection, words: str | None, days: DateRange) -> Search:
+    """What `words` ask for among the services that have a public price on one of `days`; no other one is thought of.
+
+    A service that only an insurer's list has would otherwise keep typing errors from being forgiven, and so show
+    that it exists.
+    """
+    wanted = patterns(words)
+    if not wanted:
+        return Search()
+    exists = db.value(
+        conn,
+        """
+        SELECT true FROM medical_service AS service
+         WHERE search LIKE %(longest)s::text AND search LIKE ALL (%(patterns)s::text[])
+           AND EXISTS (SELECT FROM public_price WHERE service_id = service.id AND valid && %(days)s::daterange)
+         LIMIT 1
+        """,
+        {"longest": wanted[0], "patterns": wanted, "days": days},
+    )
+    if exists:
+        return Search(patterns=wanted)
+    meant = db.value(
+        conn,
+        "SELECT array_agg(id) FROM public_services_resembling(%(words)s::text[], %(days)s::daterange) AS id",
+        {"words": _asked(words), "days": days},
     )
     return Search(meant=meant or [])

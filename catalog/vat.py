@@ -21,3 +21,17 @@ def rate_on(conn: db.Connection, category: str, day: date) -> Decimal | None:
         {"category": category, "day": day},
     )
     return rate
+
+
+def mark(rate: Decimal | None, lang: str) -> str:
+    """What stands beside a price: exempt is not 0 %, and VAT is never added to what the list says."""
+    if rate is None:
+        return "Без НДС" if lang == "ru" else "No VAT"
+    if not rate:
+        return "НДС 0 %" if lang == "ru" else "VAT 0 %"
+    return f"{'в том числе НДС' if lang == 'ru' else 'including VAT'} {shown(rate)} %"
+
+
+def shown(rate: Decimal) -> str:
+    """A rate without idle zeros: "22", "16.67"."""
+    return f"{rate.normalize():f}"

@@ -34,8 +34,12 @@ def day_of(instant: datetime) -> date:
 
 def midnight_after(instant: datetime) -> datetime:
     """The instant in UTC at which the clinic's next day begins."""
-    tomorrow = date.fromordinal(day_of(instant).toordinal() + 1)
-    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=_zone).astimezone(UTC)
+    return beginning_of(date.fromordinal(day_of(instant).toordinal() + 1))
+
+
+def beginning_of(day: date) -> datetime:
+    """The instant in UTC at which the clinic's day begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=_zone).astimezone(UTC)
 
 
 @contextmanager

@@ -190,6 +190,7 @@ def set_up(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
         ticked=_ticked,
+        given=lambda named: {name: value for name, value in named.items() if value},
         rubles=lambda amount: money.display(Decimal(amount)),
         whole_rubles=whole_rubles,
         amount=amount,

@@ -12,7 +12,7 @@ import logging
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
@@ -193,6 +193,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         example: Any = None,
         answers: Any = None,
         gives_file: Sequence[str] = (),
+        other_forms: Mapping[str, str] | None = None,
     ) -> Callable[[View], View]:
         """Who may call, what comes in, what goes out and what is refused; also what the description says.
 
@@ -207,6 +208,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             match: the change needs If-Match.
             example, answers: examples of the body and of the first answer.
             gives_file: media types of an answer that is a file; its status is 200.
+            other_forms: media type -> example of the first answer in a form other than JSON.
         """
 
         def decorate(view: View) -> View:
@@ -223,6 +225,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 wrapped = self.arguments(takes(), location=location, example=example, required=needed)(wrapped)
             implied = openapi.implied(may, has_body=takes is not None, files=bool(files), key=key, match=match)
             documented = openapi.documentation(may, [*refuses, *implied], key, match)
+            documented["responses"] |= openapi.other_forms(next(iter(gives)), other_forms or {})
             wrapped = self.doc(**documented)(wrapped)
             if gives_file:
                 contents: dict[str, Any] = {each: {"schema": {}} for each in gives_file}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flask_smorest
@@ -91,6 +91,12 @@ def documentation(scope: str, problems: Sequence[type[Problem]], key: str | None
         **({"parameters": headers} if headers else {}),
         "responses": _problem_answers(problems),
     }
+
+
+def other_forms(status: int, forms: Mapping[str, str]) -> dict[int, Any]:
+    """What a route's contract adds for an answer of this status that has other forms than JSON, each by an example."""
+    content = {media_type: {"schema": {"type": "string"}, "example": example} for media_type, example in forms.items()}
+    return {status: {"content": content}} if forms else {}
 
 
 def _problem_answers(problems: Sequence[type[Problem]]) -> dict[str, Any]:

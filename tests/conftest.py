@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from werkzeug.test import Client
 
+from catalog import feed
 from clinic import db, migrate
 from clinic.embedded import Cluster, ClusterError, Urls
 from clinic.http import App
@@ -121,3 +123,16 @@ def clinic(app: App) -> given.Caller:
     """A program with every right, in a clinic with the real price list."""
     given.sample()
     return given.caller(app, "*")
+
+
+@pytest.fixture
+def front(app: App) -> Client:
+    """A visitor of a clinic with the real price list."""
+    given.sample()
+    return app.test_client()
+
+
+@pytest.fixture
+def asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a second for the next question for the version."""
+    monkeypatch.setattr(feed, "ASK_EVERY", 0.0)

@@ -106,7 +106,7 @@ def test_every_route_says_who_may_call_it(app):
 
 
 OPEN_TO_STRANGERS = {
-    "/", "/docs", "/health/live", "/health/ready", "/prices", "/prices/file", "/problems",
+    "/", "/docs", "/health/live", "/health/ready", "/prices", "/prices/<string:article>", "/prices/file", "/problems",
     "/problems/<code>", "/sign-in", "/v1/openapi.json", "/v1/prices",
 }  # fmt: skip
 

@@ -1,34 +1,18 @@
 """The public price feed: what it says, and its fast way around Flask."""
 
-import gzip
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from werkzeug.test import Client, TestResponse
+from werkzeug.test import Client
 
-from catalog import feed
+from catalog import feed, negotiation
 from clinic import clock, db
-from tests import given, given_prices
+from tests import given, given_prices, running
+from tests.given_feed import items, unpacked
 from tests.given_prices import line, published
-
-
-@pytest.fixture
-def front(app):
-    """A visitor of a clinic with the real price list."""
-    given.sample()
-    return app.test_client()
-
-
-@pytest.fixture
-def asks_at_once(monkeypatch):
-    """Nobody waits a second for the next question for the version."""
-    monkeypatch.setattr(feed, "ASK_EVERY", 0.0)
-
-
-def items(response: TestResponse) -> dict[str, Any]:
-    assert response.status_code == 200, response.get_json()
-    return {each["article"]: each for each in response.get_json()["items"]}
 
 
 def test_says_what_the_contract_says(app):
@@ -53,7 +37,9 @@ def test_says_what_the_contract_says(app):
         "valid_from": "2026-11-23",
         "valid_until": None,
         "order": "1",
+        "order_date": "2026-11-23",
     }
+    assert consultation["vat"] == {"category": "exempt_medical", "rate": None, "text": "Без НДС"}
     board = items(shown)["ONC-BOARD"]
     assert (board["min"], board["max"], board["prices"][0]["kind"]) == (None, None, "on_request")
     assert (board["prices"][0]["doctor_rank"], board["prices"][0]["amount"]) == ("none", None)
@@ -90,14 +76,74 @@ def test_another_etag_is_answered_in_full(front):
     assert front.get("/v1/prices", headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_comes_compressed_to_whoever_takes_it(front):
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip, deflate, br, zstd", "br"),
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("br;q=0.5, gzip;q=0.8", "gzip"),
+        ("br;q=0.001", "br"),
+        ("BR", "br"),
+        ("*", "br"),
+        ("br;q=0, *", "gzip"),
+        ("identity;q=0, gzip;q=0.1", "gzip"),
+        ("gzip;q=0.5, identity", None),
+        ("gzip;q=0", None),
+        ("deflate", None),
+        ("", None),
+        ("*;q=0, identity", None),
+    ],
+)
+def test_comes_in_the_compression_that_is_liked_best(front, accepted, encoding):
     plain = front.get("/v1/prices")
-    packed = front.get("/v1/prices", headers={"Accept-Encoding": "br, gzip"})
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert gzip.decompress(packed.data) == plain.data
-    assert packed.headers["ETag"] != plain.headers["ETag"], "other bytes under one strong ETag"
-    refused = front.get("/v1/prices", headers={"Accept-Encoding": "gzip;q=0"})
-    assert "Content-Encoding" not in refused.headers
+    for _ in range(2):
+        shown = front.get("/v1/prices", headers={"Accept-Encoding": accepted})
+        assert shown.headers.get("Content-Encoding") == encoding
+        assert unpacked(shown.data, encoding) == plain.data
+        assert int(shown.headers["Content-Length"]) == len(shown.data)
+
+
+@pytest.mark.parametrize("accepted", ["identity;q=0", "*;q=0", "br;q=0, gzip;q=0, identity;q=0"])
+def test_who_takes_no_compression_nor_none_is_refused(front, accepted):
+    for path in ("/v1/prices", "/v1/prices", "/v1/prices?q=мрт"):
+        refused = front.get(path, headers={"Accept-Encoding": accepted})
+        assert (refused.status_code, refused.get_json()["code"]) == (406, "not_acceptable")
+        front.get(path)
+
+
+def test_every_form_has_an_etag_of_its_own_and_is_not_sent_again(front):
+    seen: set[str] = set()
+    for accept in ("application/json", "text/csv"):
+        for encoding in ("br", "gzip", "identity"):
+            form = {"Accept": accept, "Accept-Encoding": encoding}
+            etag = front.get("/v1/prices", headers=form).headers["ETag"]
+            assert etag not in seen, "other bytes under one strong ETag"
+            again = front.get("/v1/prices", headers={**form, "If-None-Match": ", ".join([*seen, etag])})
+            assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
+            assert not seen or front.get("/v1/prices", headers={**form, "If-None-Match": seen.pop()}).status_code == 200
+            seen.add(etag)
+
+
+def test_packing_for_one_keeps_nobody_else_waiting(front, monkeypatch):
+    front.get("/v1/prices")
+    packing, go_on = threading.Event(), threading.Event()
+
+    def slowly(body, into):
+        if into == "br":
+            packing.set()
+            assert go_on.wait(10)
+        return body
+
+    monkeypatch.setattr(negotiation, "packed", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(front.application.test_client().get, "/v1/prices", headers={"Accept-Encoding": "br"})
+        assert packing.wait(10)
+        for headers in ({}, {"Accept-Encoding": "gzip"}, {"Accept": "text/csv"}, {"Accept-Language": "en"}):
+            assert front.get("/v1/prices", headers=headers).status_code == 200
+        assert not slow.done()
+        go_on.set()
+        assert slow.result().status_code == 200
 
 
 def test_head_answers_the_headers_of_get_without_its_body(front):
@@ -297,6 +343,59 @@ class TestWithTheDatabaseAway:
         front.get("/v1/prices")
         db.open_pool(opened.app, size=2)
         assert "Warning" not in front.get("/v1/prices").headers
+
+
+FORMS = [
+    ("/v1/prices", {}),
+    ("/v1/prices", {"Accept-Encoding": "br"}),
+    ("/v1/prices", {"Accept-Encoding": "gzip"}),
+    ("/v1/prices", {"Accept": "text/csv"}),
+    ("/v1/prices?until=2030-01-01", {}),
+    ("/v1/prices?until=2030-01-01", {"Accept": "text/csv", "Accept-Encoding": "br"}),
+]
+
+
+@pytest.mark.parametrize(("path", "headers"), FORMS)
+def test_every_form_turns_over_at_midnight_and_by_a_new_order(app, asks_at_once, path, headers):
+    given_prices.service("MRI-1")
+    with given.day("2026-11-14"):
+        published(line("MRI-1", "111.00"))
+        published(line("MRI-1", "122.00"), since=clock.today() + timedelta(days=1))
+    # Two processes: each keeps answers of its own.
+    fronts = [Client(feed.Front(app.wsgi_app.app)) for _ in range(2)]
+
+    def told(front: Client) -> str:
+        shown = front.get(path, headers=headers)
+        return unpacked(shown.data, shown.headers.get("Content-Encoding")).decode()
+
+    with given.day("2026-11-14", at="23:59:59"):
+        assert all("111.00" in told(each) for each in fronts)
+    with given.day("2026-11-15", at="00:00"):
+        assert all("122.00" in told(each) and "111.00" not in told(each) for each in fronts)
+        published(line("MRI-1", "133.00"), corrects=given_prices.order_id("2"))
+        assert all("133.00" in told(each) for each in fronts)
+
+
+def test_within_a_second_of_a_publish_every_process_gives_every_form_anew(cluster):
+    """The running server with two workers, each asked alone."""
+    with running.new_database(cluster) as urls, running.service(urls) as service:
+        caller = service.caller()
+        asked = [(path, accept, encoding) for path in ("/v1/prices", "/v1/prices?until=2199-01-01")
+                 for accept in ("application/json", "text/csv") for encoding in ("identity", "gzip", "br")]  # fmt: skip
+
+        def told() -> list[bool]:
+            found = []
+            for path, accept, encoding in asked:
+                shown = caller.call("GET", path, None, {"Accept": accept, "Accept-Encoding": encoding})
+                found.append(b"54321.00" in unpacked(shown.raw, encoding))
+            return found
+
+        assert service.server.with_each_worker(told) == [[False] * len(asked)] * 2
+        db.open_pool(urls.owner, size=2)
+        published(line("CT-ABD-RP", "54321.00"), corrects=given_prices.order_id("1"))
+        db.close_pool()
+        time.sleep(feed.ASK_EVERY)
+        assert service.server.with_each_worker(told) == [[True] * len(asked)] * 2
 
 
 def test_many_different_questions_do_not_fill_the_memory(front, app, monkeypatch):

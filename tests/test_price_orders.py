@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as gives
 from hypothesis import strategies as st
 
-from catalog import listing, order_lines, price_orders, prices, publishing, services
+from catalog import order_lines, price_history, price_orders, prices, publishing, services
 from catalog.price_orders import OrderNotDraft, OrderNumberTaken
 from catalog.publishing import PricesOverlap
 from clinic import clock, db
@@ -115,7 +115,7 @@ def test_an_order_that_names_the_other_one_corrects_it_and_the_history_shows_bot
     second = published(line("MRI-1", "120.00"), since=day(ahead), corrects=first.id)
     assert amount("MRI-1", on=day(ahead)) == "120.00"
     with db.reading() as conn:
-        past = listing.history(conn, services.get(conn, "MRI-1").id)
+        past = price_history.of_every_list(conn, services.get(conn, "MRI-1").id)
     assert [(str(each.amount), each.corrected_by) for each in past] == [("100.00", second.id), ("120.00", None)]
 
 
@@ -346,7 +346,7 @@ def _nothing_overlaps(opened: Any) -> None:
 
 def _every_correction_is_in_the_history() -> None:
     with db.reading() as conn:
-        past = listing.history(conn, services.get(conn, "CONS").id)
+        past = price_history.of_every_list(conn, services.get(conn, "CONS").id)
     made_by = {(each.order_id, each.price_list, each.doctor_rank, each.valid_from) for each in past}
     for each in past:
         if each.corrected_by is not None:

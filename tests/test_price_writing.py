@@ -34,7 +34,7 @@ from tests.test_pages import REQUISITES
 
 DAY = on("2026-11-23")
 NEXT = DAY + timedelta(days=1)
-BASE = PriceList("base", "Основной прейскурант", "Base price list", True, None)
+BASE = PriceList("base", "Основной прейскурант", "Base price list", "base", True, None, None, None, None, None, 1)
 
 
 def entry(article: str = "MRI-1", **more: Any) -> Entry:
