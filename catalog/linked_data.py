@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from markupsafe import Markup
 
 from catalog.browsing import Page
@@ -105,7 +106,8 @@ def _price(offer: Offer) -> dict[str, Any]:
     assert offer.amount is not None
     told = {
         "@type": "PriceSpecification",
-        "minPrice" if offer.kind == "from" else "price": money.text(offer.amount),
+        # A number, which is all that minPrice may be, and written by us: no float comes near it.
+        "minPrice" if offer.kind == "from" else "price": orjson.Fragment(money.text(offer.amount)),
         "priceCurrency": "RUB",
         "valueAddedTaxIncluded": True,
         "validFrom": offer.valid_from.isoformat(),

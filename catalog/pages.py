@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, g, render_template, request
 from marshmallow import ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
-from catalog import browsing, feed, linked_data, negotiation, vat
+from catalog import browsing, categories, feed, linked_data, negotiation, vat
 from catalog.browsing import Category, Page
 from clinic import clock, fields, forms, html, http
 from clinic.errors import InvalidInput, NotFound
@@ -31,6 +31,8 @@ def prices() -> AnyResponse:
     words = forms.search_words(request.args.get("q"))
     on = _day(request.args.get("on"))
     category = request.args.get("category") or None
+    if category and not re.fullmatch(categories.FORM, category, re.ASCII):
+        raise NotFound()
     try:
         page = browsing.page(on or clock.today(), category=category, words=words or None, number=_number())
     except InvalidInput as unknown:
