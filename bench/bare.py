@@ -8,12 +8,12 @@ from pathlib import Path
 from flask import Flask, Response
 
 FOLDER = "BENCH_BARE_FOLDER"
-"""Environment variable that names the folder with `plain`, `gzip` and `etag`."""
+"""Environment variable that names the folder with `plain`, `gzip`, `br` and `etag`."""
 
 
 def create_app() -> Flask:
     folder = Path(os.environ[FOLDER])
-    plain, packed = (folder / "plain").read_bytes(), (folder / "gzip").read_bytes()
+    plain, gzip, brotli = ((folder / name).read_bytes() for name in ("plain", "gzip", "br"))
     etag = (folder / "etag").read_text()
     app = Flask("bare")
 
@@ -22,8 +22,12 @@ def create_app() -> Flask:
         return Response(plain, mimetype="application/json", headers={"ETag": etag})
 
     @app.get("/gzip")
-    def give_packed() -> Response:
-        return Response(packed, mimetype="application/json", headers={"ETag": etag, "Content-Encoding": "gzip"})
+    def give_gzip() -> Response:
+        return Response(gzip, mimetype="application/json", headers={"ETag": etag, "Content-Encoding": "gzip"})
+
+    @app.get("/br")
+    def give_brotli() -> Response:
+        return Response(brotli, mimetype="application/json", headers={"ETag": etag, "Content-Encoding": "br"})
 
     @app.get("/unchanged")
     def give_nothing() -> Response:

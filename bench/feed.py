@@ -2,8 +2,8 @@
 
     .venv/bin/python -m bench.feed
 
-A thousand services, a quarter of them priced by three ranks; whole, packed with gzip, and unchanged (304). Both sides
-run under gunicorn with the service's own settings and are asked by the same callers, in turn.
+A thousand services, a quarter of them priced by three ranks; whole, packed with gzip and with brotli, and unchanged
+(304). Both sides run under gunicorn with the service's own settings and are asked by the same callers, in turn.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _both(urls: Urls) -> Iterator[tuple[load.Address, load.Address, list[_Case]]
                 [
                     _case("whole", 200, "/plain"),
                     _case("packed with gzip", 200, "/gzip", Accept_Encoding="gzip"),
-                    _case("unchanged", 304, "/unchanged", Accept_Encoding="gzip", If_None_Match=etag),
+                    _case("packed with brotli", 200, "/br", Accept_Encoding="br"),
+                    _case("unchanged", 304, "/unchanged", Accept_Encoding="br", If_None_Match=etag),
                 ],
             )
 
@@ -120,11 +121,11 @@ def _case(name: str, status: int, path: str, **headers: str) -> _Case:
 
 
 def _take(address: load.Address, folder: Path) -> str:
-    """Keep what the service answers for the bare application; returns the ETag of the packed answer."""
-    for name, encoding in (("plain", "identity"), ("gzip", "gzip")):
+    """Keep what the service answers for the bare application; returns the ETag of the answer packed with brotli."""
+    for name, encoding in (("plain", "identity"), ("gzip", "gzip"), ("br", "br")):
         status, headers, body = machine.fetch(address, "/v1/prices", Accept_Encoding=encoding)
-        packed = headers.get("content-encoding") == "gzip"
-        if status != 200 or packed != (encoding == "gzip"):
+        packed = headers.get("content-encoding", "identity")
+        if status != 200 or packed != encoding:
             raise SystemExit(f"the service answered {status}, packed: {packed}, to Accept-Encoding: {encoding}")
         (folder / name).write_bytes(body)
         (folder / "etag").write_text(headers["etag"])
