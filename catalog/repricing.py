@@ -105,7 +105,7 @@ class PriceOrderBulkIn(fields.Shape):
             found = self.load(raw)
         except ma.ValidationError as wrong:
             found = wrong.valid_data
-        if not isinstance(found, dict):
+        if not isinstance(raw, dict) or not isinstance(found, dict):
             return []
         # A list that was read in part has lost the places of its items.
         sent = raw["articles"] if isinstance(raw.get("articles"), list) else []
