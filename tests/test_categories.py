@@ -70,7 +70,10 @@ def test_the_base_price_list_is_there_and_public(keeper):
         {
             "code": "base",
             "name": {"ru": "Основной прейскурант", "en": "Base price list"},
+            "kind": "base",
             "public": True,
             "fallback": None,
+            "contract": {"number": None, "valid_from": None, "valid_until": None},
+            "insurer_inn": None,
         }
     ]
