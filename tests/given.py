@@ -44,6 +44,10 @@ FIRST_DAY = "2026-11-23"
 """The day from which the clinic's prices are in force, whatever day the tests run on."""
 
 
+LATER = "2099-01-01"
+"""A day that has not come on whatever day the tests run."""
+
+
 def sample() -> None:
     """The clinic's real price list as order No. 1."""
     with day(FIRST_DAY), change(COMMAND_LINE) as made:
@@ -134,7 +138,7 @@ def price_file(count: int, *, prefix: str = "MRI", category: str = "МРТ") -> 
 
 def job(caller: Caller) -> str:
     """A long import that waits for a worker; its id."""
-    answer = caller.upload("/v1/price-orders/imports", file=price_file(2001), effective_from=FIRST_DAY)
+    answer = caller.upload("/v1/price-orders/imports", file=price_file(2001), effective_from=LATER)
     assert answer.status_code == 202, answer.get_json()
     return str(answer.get_json()["id"])
 

@@ -18,7 +18,7 @@ from clinic import branches, chores, db, ids, jobs, worker
 from clinic.auth import COMMAND_LINE, Actor
 from clinic.chores import Chore
 from clinic.command import change
-from clinic.errors import Conflict, NotFound
+from clinic.errors import AlreadyExists, NotFound
 from clinic.jobs import Job, Lost, Progress
 from clinic.worker import Worker
 from tests import given, running
@@ -26,14 +26,6 @@ from tests.running import soon
 
 KIND = "open_branch"
 NAME = "Иванова Анна"
-
-
-class DoorStuck(Conflict):
-    """The door is stuck.
-
-    Push it."""
-
-    ru = "Дверь заело\n\nТолкните её."
 
 
 def open_branch(made, task):
@@ -57,6 +49,7 @@ def work(monkeypatch, opened) -> Callable[[Any], None]:
         monkeypatch.setitem(jobs._kinds, KIND, function)
 
     becomes(open_branch)
+    db.open_pool(opened.app, size=worker.CONNECTIONS, worker=True)
     return becomes
 
 
@@ -143,7 +136,7 @@ def test_the_journal_names_who_asked_and_his_request(clerk, opened):
 def test_a_refusal_is_the_jobs_problem_and_takes_the_effect_back(clerk, work):
     def refuse(made, task):
         open_branch(made, task)
-        raise DoorStuck(door="east")
+        raise AlreadyExists(door="east")
 
     work(refuse)
     job_id = asked("b1")
@@ -151,11 +144,11 @@ def test_a_refusal_is_the_jobs_problem_and_takes_the_effect_back(clerk, work):
     job = seen(job_id)
     assert (job.status, job.result) == ("failed", None)
     assert job.problem == {
-        "type": "/problems/door_stuck",
-        "title": "The door is stuck",
+        "type": "/problems/already_exists",
+        "title": "Another document with this id, or with the same unique value, is already there",
         "status": 409,
-        "code": "door_stuck",
-        "detail": "Push it.",
+        "code": "already_exists",
+        "detail": "Read it, or send another id.",
         "request_id": "request-1",
         "door": "east",
     }
@@ -227,7 +220,7 @@ def test_an_attempt_given_up_for_dead_cannot_finish_the_job(clerk, opened):
         jobs.finish(made.conn, slow, {}, Progress())
     assert (seen(job_id).result, opened_branches()) == ({"opened": 1}, ["b1"])
     with pytest.raises(Lost):
-        jobs.fail(slow, DoorStuck(), Progress())
+        jobs.fail(slow, AlreadyExists(), Progress())
     assert seen(job_id).status == "done"
 
 

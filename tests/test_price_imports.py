@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from catalog import price_imports
-from clinic import db, uploads
-from clinic.worker import Worker
+from clinic import db, uploads, worker
 from tests import given
-from tests.given import FIRST_DAY, faults, made, price_file
+from tests.given import FIRST_DAY, LATER, faults, made, price_file
 
 PATH = "/v1/price-orders/imports"
 RIGHT = price_file(3)
@@ -19,7 +18,7 @@ WRONG = RIGHT.replace(b"102,00", "бесплатно".encode())
 
 
 def sent(clinic: given.Caller, file: bytes, path: str = PATH, **more: Any) -> Any:
-    return clinic.upload(path, file=file, **{"effective_from": FIRST_DAY, **more})
+    return clinic.upload(path, file=file, **{"effective_from": LATER, **more})
 
 
 def orders() -> int:
@@ -40,7 +39,8 @@ def asked_jobs() -> int:
 def done(clinic: given.Caller, answer: Any, opened: Any) -> Any:
     """The job that was answered, after a worker had its turn."""
     assert answer.status_code == 202, answer.get_json()
-    Worker(opened.app).do_next()
+    db.open_pool(opened.app, size=worker.CONNECTIONS, worker=True)
+    worker.Worker(opened.app).do_next()
     return made(clinic.get(answer.headers["Location"]))
 
 
@@ -121,12 +121,12 @@ def test_a_wrong_part_is_named(clinic, parts, wrong):
 
 
 def test_text_that_is_no_utf_8_is_refused_and_not_garbled(clinic):
-    answer = raw(clinic, part("effective_from", FIRST_DAY) + part("number", "№7", "cp1251") + file_part(RIGHT))
+    answer = raw(clinic, part("effective_from", LATER) + part("number", "№7", "cp1251") + file_part(RIGHT))
     assert faults(answer) == [("/number", "not_text")]
 
 
 def test_a_file_that_was_not_chosen_is_missing(clinic):
-    answer = raw(clinic, part("effective_from", FIRST_DAY) + file_part(b"", name=""))
+    answer = raw(clinic, part("effective_from", LATER) + file_part(b"", name=""))
     assert faults(answer) == [("/file", "required")]
 
 

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from clinic import embedded
-from tests.given import price_file
+from tests.given import LATER, price_file
 from tests.running import Caller
 
 ROOT = Path(__file__).parents[1]
@@ -200,7 +200,7 @@ def test_a_service_stopped_in_the_middle_of_a_job_does_it_once(first):
     assert status == 0
     caller = Caller(service.port, secret.strip())
     answer = caller.upload(
-        "/v1/price-orders/imports", price_file(20_000, prefix="STOP"), effective_from="2099-01-01", number="STOP"
+        "/v1/price-orders/imports", price_file(20_000, prefix="STOP"), effective_from=LATER, number="STOP"
     )
     assert answer.status == 202
     where = answer.headers["Location"]

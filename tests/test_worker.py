@@ -18,7 +18,7 @@ from clinic import child, migrate
 from clinic.embedded import Cluster, Urls
 from tests import running
 from tests.conftest import _BINDIR
-from tests.given import FIRST_DAY, price_file
+from tests.given import LATER, price_file
 from tests.running import Answer, Caller, Service, Worker, soon
 from tests.test_faults import stop
 
@@ -34,7 +34,7 @@ def service(cluster: Cluster) -> Iterator[Service]:
 
 def ask(caller: Caller, rows: int, name: str) -> str:
     """Send a price list that is long enough for a job; where the job is."""
-    answer = caller.upload(PATH, price_file(rows, prefix=name.upper()), effective_from=FIRST_DAY, number=name)
+    answer = caller.upload(PATH, price_file(rows, prefix=name.upper()), effective_from=LATER, number=name)
     assert answer.status == 202, answer.json
     return str(answer.headers["Location"])
 
@@ -139,12 +139,12 @@ def test_a_worker_that_stood_still_cannot_do_the_job_a_second_time(service):
 
 def test_two_workers_share_the_jobs(service):
     caller, urls = service.caller(), service.urls
-    names = [f"share{number}" for number in range(12)]
+    names = [f"share{number}" for number in range(6)]
     places = [ask(caller, 2001, name) for name in names]
     with Worker(urls), Worker(urls):
         assert soon(lambda: all(is_over(caller, at) for at in places), 60)
-    assert [job(caller, at)["status"] for at in places] == ["done"] * 12
-    assert [orders(urls, name) for name in names] == [[2001]] * 12
+    assert [job(caller, at)["status"] for at in places] == ["done"] * 6
+    assert [orders(urls, name) for name in names] == [[2001]] * 6
     assert {attempts(urls, at) for at in places} == {1}
 
 
