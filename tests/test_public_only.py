@@ -16,9 +16,11 @@ def insured(app, opened):
     with psycopg.connect(opened.owner) as conn:
         conn.execute(
             """
-            INSERT INTO price_list (code, name_ru, name_en, kind, insurer_inn, contract_number, fallback) VALUES
-              ('alfa', 'ТАЙНЫЙ список', 'SECRET list', 'insurer', '1234567894', '7', 'base'),
-              ('staff', 'ТАЙНЫЙ для своих', 'SECRET staff', 'staff', NULL, NULL, 'base')
+            INSERT INTO price_list (code, name_ru, name_en, kind, public, insurer_inn, contract_number, fallback) VALUES
+              ('alfa', 'ТАЙНЫЙ список', 'SECRET list', 'insurer', false, '1234567894', '7', 'base'),
+              ('staff', 'ТАЙНЫЙ для своих', 'SECRET staff', 'staff', false, NULL, NULL, 'base'),
+              -- Everybody may know it, but it is not the list that everybody pays by.
+              ('foreign', 'ДРУГОЙ список', 'OTHER list', 'foreign', true, NULL, NULL, 'base')
             """
         )
     given_prices.service("MRI-1", ru="МРТ печени", en="MRI of the liver")
@@ -28,6 +30,7 @@ def insured(app, opened):
         published(line("MRI-1", "100.00"), number="1")
         published(line("MRI-1", "7777.00"), line("SECRET-1", "7777.00"), price_list="alfa", number="SECRET-7")
         published(line("SECRET-2", "8888.00"), price_list="staff", number="SECRET-8")
+        published(line("MRI-1", "9999.00"), price_list="foreign", number="OTHER-9")
         published(line("SECRET-2", None), number="2")
     return app.test_client()
 
@@ -48,7 +51,9 @@ def test_what_others_pay_is_nowhere_public(insured, path):
             told = shown.text.replace("\u00a0", "").replace("?q=secret", "").replace('value="secret"', "")
             if "q=тайная" in path:
                 told = told.replace("тайная", "")
-            assert not re.search("secret|тайн|7777|8888|alfa", told, re.IGNORECASE), told
+            assert not re.search(
+                "secret|тайн|7777|8888|alfa|9999|other-9|other list|другой список", told, re.IGNORECASE
+            ), told
 
 
 @pytest.mark.parametrize("article", ["SECRET-1", "SECRET-2", "NO-SUCH", "mri-1", "%00", "MRI-1%0A"])
