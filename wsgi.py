@@ -25,6 +25,7 @@ ROUTES = (
     "catalog.file_routes",
     "billing.routes",
     "billing.act_routes",
+    "billing.payment_routes",
 )
 PAGES = (
     "clinic.pages",

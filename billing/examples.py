@@ -143,3 +143,81 @@ INVOICE: dict[str, Any] = {
     "content_sha256": "9f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a11",
     **_MADE,
 }
+
+PAYMENT_IN: dict[str, Any] = {
+    "tender": "card",
+    "amount": "20000.00",
+    "source": "terminal-3",
+    "external_ref": "000123456789",
+    "payer": {"kind": "person", "ref": "P-000017", "name": "Иванова Анна"},
+    "allocations": [{"invoice": INVOICE["id"], "amount": "19300.00"}],
+}
+PAYMENT: dict[str, Any] = {
+    "id": "0197d1b2-11c4-7a00-9d1f-0b9d2c5f6b22",
+    "status": "received",
+    "branch": "main",
+    "payer": INVOICE["payer"],
+    "tender": "card",
+    "amount": "20000.00",
+    "currency": "RUB",
+    "source": "terminal-3",
+    "external_ref": "000123456789",
+    "received_on": "2026-11-23",
+    "shift": {"id": "0197d19f-5a10-7c4e-8a77-6d0c7f1b3e33", "desk": "Касса 1"},
+    "split": None,
+    "comment": None,
+    "allocated": "19300.00",
+    "refunded": "0.00",
+    "advance": "700.00",
+    "allocations": [{"invoice": INVOICE["id"], "number": "2026-000001", "amount": "19300.00"}],
+    "moves": [
+        {
+            "id": "0197d1b2-11c4-7a01-8c02-4f0e9d7b1a44",
+            "kind": "payment",
+            "invoice": INVOICE["id"],
+            "number": "2026-000001",
+            "amount": "19300.00",
+            "on_behalf": False,
+            "split": None,
+            "created_at": "2026-11-23T09:17:00Z",
+        }
+    ],
+    "refunds": [],
+    "created_at": "2026-11-23T09:17:00Z",
+}
+SPLIT_IN: dict[str, Any] = {
+    "tenders": [
+        {"tender": "card", "amount": "5000.00", "source": "terminal-3", "external_ref": "000123456790"},
+        {"tender": "cash"},
+    ],
+    "allocations": [{"invoice": INVOICE["id"]}],
+    "desk": "Касса 1",
+}
+ALLOCATE_IN: dict[str, Any] = {"allocations": [{"invoice": INVOICE["id"], "amount": "700.00"}]}
+REFUND_IN: dict[str, Any] = {
+    "amount": "700.00",
+    "reason_code": "overpayment",
+    "reason": "Переплата по счёту 2026-000001",
+    "release": [],
+}
+SHIFT_IN: dict[str, Any] = {"desk": "Касса 1", "opening_cash": "1000.00"}
+SHIFT: dict[str, Any] = {
+    "id": "0197d19f-5a10-7c4e-8a77-6d0c7f1b3e33",
+    "branch": "main",
+    "desk": "Касса 1",
+    "status": "open",
+    "opened_at": "2026-11-23T06:00:00Z",
+    "opened_by": "staff:0197d190-0000-7000-8000-000000000001",
+    "closed_at": None,
+    "closed_by": None,
+    "currency": "RUB",
+    "opening_cash": "1000.00",
+    "totals": [
+        {"tender": "cash", "in": "14300.00", "out": "0.00", "payments": 1, "refunds": 0},
+        {"tender": "card", "in": "5000.00", "out": "0.00", "payments": 1, "refunds": 0},
+    ],
+    "expected": {"cash": "15300.00", "card": "5000.00"},
+    "counted": None,
+    "difference": None,
+}
+CLOSE_IN: dict[str, Any] = {"counted": {"cash": "15300.00", "card": "5000.00"}}

@@ -7,7 +7,7 @@ its reading; `invoicing` makes drafts, `issuing` gives numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date as Date
 from datetime import datetime
@@ -162,6 +162,13 @@ class Invoice:
             return "settled" if self.credited and self.credited >= self.paid else "paid"
         return "partially_paid" if self.paid else "unpaid"
 
+    def must_be_issued(self) -> None:
+        """Raises:
+        InvoiceNotIssued: it is a draft, discarded or cancelled.
+        """
+        if self.status != "issued":
+            raise InvoiceNotIssued(invoice=self.id, state=self.status)
+
     def must_be_draft(self) -> None:
         """Raises:
         InvoiceNotDraft: it is issued, cancelled or discarded.
@@ -200,6 +207,14 @@ def locked(conn: db.Connection, actor: Actor, invoice_id: UUID) -> Invoice:
     # A statement of its own: one that waits for the lock would look for the parties that were there before it waited.
     conn.execute("SELECT FROM invoice WHERE id = %(id)s FOR UPDATE", {"id": invoice_id})
     return get(conn, actor, invoice_id)
+
+
+def locked_all(conn: db.Connection, actor: Actor, invoice_ids: Collection[UUID]) -> dict[UUID, Invoice]:
+    """Those of these invoices that there are and `actor` sees, held, in the order of their ids."""
+    ids = {"ids": list(invoice_ids)}
+    conn.execute("SELECT FROM invoice WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE", ids)
+    found = db.many(conn, Invoice, _SELECT + "WHERE invoice.id = ANY(%(ids)s::uuid[])", ids)
+    return {each.id: each for each in found if actor.branch_id in (None, each.branch_id)}
 
 
 def _seen(actor: Actor, invoice: Invoice | None) -> Invoice:

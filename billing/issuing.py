@@ -7,8 +7,8 @@ from datetime import date
 from decimal import Decimal
 from uuid import UUID
 
-from billing import acts, invoices, invoicing, numbering, parts, totals
-from billing.invoices import Invoice, InvoiceLine, InvoiceNotIssued
+from billing import acts, allocating, invoices, invoicing, numbering, parts, totals
+from billing.invoices import Invoice, InvoiceLine
 from billing.invoicing import Document
 from catalog import prices, vat
 from catalog.prices import Priced
@@ -189,15 +189,17 @@ RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sh
 def cancel(change: Change, invoice_id: UUID, reason: str) -> Document:
     """Take an issued invoice back by a full credit note; its number is not used again.
 
+    What was paid on it becomes the payers' advance.
+
     Raises:
         InvoiceNotIssued: it is a draft, discarded, or cancelled already.
         InvoiceRendered: acts say that services of it are done.
     """
     invoice = invoicing.locked_with_quote(change, invoice_id)
-    if invoice.status != "issued":
-        raise InvoiceNotIssued(invoice=invoice.id, state=invoice.status)
+    invoice.must_be_issued()
     if rendered := acts.numbers_of(change.conn, invoice.id):
         raise InvoiceRendered(invoice=invoice.id, acts=rendered)
+    invoice = allocating.release_all(change, invoice)
     left = invoice.total - invoice.credited
     change.conn.execute(
         """

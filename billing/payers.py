@@ -54,6 +54,24 @@ class PayerIn(fields.Shape):
             raise ma.ValidationError(wrong)
 
 
+class PaidByIn(PayerIn):
+    """Whose money it is: a payer as on an invoice, but an insurer's money may be for many letters, so none is asked."""
+
+    class Meta:
+        exclude = ("guarantee_letter", "is_patient")
+
+    @ma.validates_schema(skip_on_field_errors=True)
+    def fits_its_kind(self, given: dict[str, Any], **_: Any) -> None:
+        wrong = _person_faults(given) if given["kind"] == "person" else _organisation_faults(given)
+        wrong.pop("guarantee_letter", None)
+        if wrong:
+            raise ma.ValidationError(wrong)
+
+    @ma.post_load
+    def as_a_payer(self, given: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return given | {"guarantee_letter": None, "is_patient": False}
+
+
 def _person_faults(given: dict[str, Any]) -> dict[str, str]:
     wrong = {name: "only_for_organisations" for name in ("kpp", "guarantee_letter") if given.get(name)}
     if not given.get("name") and not given.get("is_patient"):

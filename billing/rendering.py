@@ -15,7 +15,7 @@ from uuid import UUID
 
 from billing import acts, invoices, numbering, totals
 from billing.acts import Act, ActLine
-from billing.invoices import Invoice, InvoiceLine, InvoiceNotIssued
+from billing.invoices import Invoice, InvoiceLine
 from billing.lines import MOST, packed, shown_quantity
 from billing.totals import Vat
 from catalog import vat
@@ -116,8 +116,7 @@ def render(change: Change, invoice_id: UUID, wanted: dict[str, Any]) -> tuple[Ac
         NumberDateOrder: the series has a later date.
     """
     invoice = invoices.locked(change.conn, change.actor, invoice_id)
-    if invoice.status != "issued":
-        raise InvoiceNotIssued(invoice=invoice.id, state=invoice.status)
+    invoice.must_be_issued()
     day = wanted["date"] or change.today
     lines = invoices.lines_of(change.conn, [invoice.id])[invoice.id]
     done = _done(change.conn, invoice.id)

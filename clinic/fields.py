@@ -94,6 +94,22 @@ class Money(Form):
         return money.rounded(Decimal(super()._deserialize(value, attr, data)))
 
 
+class PositiveMoney(Money):
+    """Rubles above zero."""
+
+    default_error_messages: _Messages = {"positive": "not_positive"}
+
+    def __init__(self, **given: Any) -> None:
+        shown = {"pattern": r"^(?=.*[1-9])[0-9]{1,13}(\.[0-9]{1,2})?$"} | given.pop("metadata", {})
+        super().__init__(metadata=shown, **given)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Decimal:  # type: ignore[override]
+        amount = super()._deserialize(value, attr, data)
+        if not amount:
+            raise self.make_error("positive")
+        return amount
+
+
 class Percent(Form):
     """A percentage from 0 to 100 as a string of at most two decimals."""
 

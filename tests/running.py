@@ -32,7 +32,7 @@ from clinic import branches, child, db
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from clinic.embedded import CHECKOUT, Cluster, Urls
-from tests import given
+from tests import given, given_money
 from tests.conftest import TEMPLATE
 
 Result = TypeVar("Result")
@@ -359,6 +359,8 @@ class Desk(Caller):
             assert books.check(conn).offenders == []
             unanswered = conn.execute("SELECT key FROM idempotency WHERE status IS NULL").fetchall()
             assert unanswered == [], "a key was taken and has no answer"
+            for broken, sql in given_money.MUST_BE_EMPTY.items():
+                assert conn.execute(sql.encode()).fetchall() == [], broken
 
 
 def at_once(callers: int, call: Callable[[int], Result]) -> list[Result]:
