@@ -24,6 +24,7 @@ from clinic import db, fields
 from clinic.auth import SCOPES
 from clinic.embedded import Cluster
 from tests import given, given_payers
+from tests import given, given_money
 from tests.conftest import SETTINGS, TEMPLATE
 from wsgi import create_app
 
@@ -91,6 +92,11 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "price_list": itertools.repeat(given_payers.price_list(clinic, "staff", "staff")["code"]),
         "doctor_rank": itertools.cycle(["candidate", "professor"]),
         "doctor_id": itertools.repeat(given_payers.doctor(clinic)["id"]),
+        "payment_id": itertools.cycle([given_money.payment(clinic, "100.00", issued[0])["id"] for _ in range(4)]),
+        "shift_id": itertools.cycle(
+            [given.made(clinic.post("/v1/shifts", {"desk": f"Касса {n}"}))["id"] for n in range(4)]
+        ),
+        "ref": itertools.repeat("P-1"),
     }
 
 
@@ -310,6 +316,7 @@ def test_a_needed_header_is_missed_by_name(clinic, known, name, header):
         "quote_id": iter([clinic.quote(("MRI-ABD-RP", None))["id"]]),
         "invoice_id": iter([clinic.draft(("MRI-ABD-RP", None))["id"]]),
         "order_id": iter([price_order(clinic)]),
+        "payment_id": iter([given_money.payment(clinic, "100.00")["id"]]),
     }
     answer = APP.test_client().open(
         aimed(path, known | fresh),
