@@ -12,7 +12,7 @@ from psycopg import errors as pg
 
 from clinic import db
 from clinic.embedded import Cluster, Urls
-from tests import given
+from tests import given, given_money
 from tests.conftest import SETTINGS
 from tests.running import new_database
 from wsgi import create_app
@@ -20,7 +20,10 @@ from wsgi import create_app
 
 @dataclass(frozen=True)
 class Books:
-    """A clinic with an issued invoice and the quote it was made from, a cancelled invoice and a draft."""
+    """A clinic with an issued invoice and the quote it was made from, a cancelled invoice and a draft.
+
+    Of the issued one 100.00 is paid by a payment of 300.00, of which 50.00 was given back. A shift is closed, one open.
+    """
 
     urls: Urls
     ids: dict[str, str]
@@ -39,14 +42,45 @@ def books(cluster: Cluster) -> Iterator[Books]:
             cancelled = clinic.invoice(clinic.quote(("ONC-CONS-1", "candidate")))
             given.made(clinic.post(f"/v1/invoices/{cancelled['id']}/cancel", {"reason": "Ошибка"}))
             draft = clinic.draft(("ONC-CONS-1", "candidate"))
+            payment = given_money.payment(clinic, "300.00", (issued, "100.00"))
+            given.made(given_money.refunded(clinic, payment, "50.00"))
+            closed = given.made(clinic.post("/v1/shifts", {"desk": "Касса 1"}))
+            given.made(clinic.post(f"/v1/shifts/{closed['id']}/close", {"counted": {"cash": "0.00"}}))
+            opened = given.made(clinic.post("/v1/shifts", {"desk": "Касса 1"}))
+            foreign = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")), payer=given.PAYER | {"ref": "P-2"})
         finally:
             db.close_pool()
-        named = {"quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft}
+        named = {
+            "quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft, "payment": payment,
+            "closed": closed, "opened": opened, "foreign": foreign,
+        }  # fmt: skip
         yield Books(urls, {name: each["id"] for name, each in named.items()})
 
 
 NOT_ALLOWED = pg.InsufficientPrivilege
 REFUSED = pg.RestrictViolation
+# Money of the payment for an invoice, in so many rubles; and a payment, with what is told of it besides.
+ALLOCATED = """
+INSERT INTO payment_allocation (id, payment_id, invoice_id, kind, amount, on_behalf, created_at, created_by)
+VALUES (gen_random_uuid(), %(payment)s, {invoice}, {kind}, {amount}, false, now(), 'x')
+"""
+RECEIVED = """
+INSERT INTO payment (id, branch_id, payer_party, payer_ref, payer, tender, amount, received_on, created_at, created_by
+                     {columns})
+SELECT gen_random_uuid(), branch_id, payer_party, payer_ref, payer, 'cash', 10, received_on, now(), 'x' {values}
+  FROM payment WHERE id = %(payment)s
+"""
+GIVEN_BACK = """
+INSERT INTO refund (id, payment_id, branch_id, tender, amount, reason_code, reason, refunded_on, shift_id, created_at,
+                    created_by)
+SELECT gen_random_uuid(), id, branch_id, 'cash', {amount}, 'mistake', 'x', received_on, {shift}, now(), 'x'
+  FROM payment WHERE id = %(payment)s
+"""
+
+
+def allocated(invoice: str, amount: str, kind: str = "'offset'") -> str:
+    return ALLOCATED.format(invoice=invoice, amount=amount, kind=kind)
+
 
 ATTACKS = {
     # The frozen columns of an issued invoice.
@@ -147,6 +181,52 @@ ATTACKS = {
     "a date put back": (REFUSED, "UPDATE number_series SET last_on = last_on - 1"),
     "another prefix": (NOT_ALLOWED, "UPDATE number_series SET prefix = 'X'"),
     "another credit": (NOT_ALLOWED, "UPDATE credit_note SET amount = 1"),
+    # Money.
+    "a payment paid out of the air": (NOT_ALLOWED, "UPDATE payment SET allocated = amount WHERE id = %(payment)s"),
+    "a refund out of the air": (NOT_ALLOWED, "UPDATE payment SET refunded = 0 WHERE id = %(payment)s"),
+    "another amount": (NOT_ALLOWED, "UPDATE payment SET amount = 900 WHERE id = %(payment)s"),
+    "another tender": (NOT_ALLOWED, "UPDATE payment SET tender = 'cash' WHERE id = %(payment)s"),
+    "another reference": (NOT_ALLOWED, "UPDATE payment SET source = 's', external_ref = 'r' WHERE id = %(payment)s"),
+    "another comment on a payment": (REFUSED, "UPDATE payment SET comment = 'x' WHERE id = %(payment)s"),
+    "a payment born allocated": (NOT_ALLOWED, RECEIVED.format(columns=", allocated", values=", 10")),
+    "a payment born refunded": (NOT_ALLOWED, RECEIVED.format(columns=", refunded", values=", 10")),
+    "a payment in a closed shift": (REFUSED, RECEIVED.format(columns=", shift_id", values=", %(closed)s::uuid")),
+    "a reference without a source": (pg.CheckViolation, RECEIVED.format(columns=", external_ref", values=", 'r'")),
+    "upsert of a payment": (
+        NOT_ALLOWED,
+        RECEIVED.format(columns="", values="") + " ON CONFLICT (id) DO UPDATE SET amount = 900",
+    ),
+    "more allocated than was paid": (pg.CheckViolation, allocated("%(issued)s", "150.01")),
+    "money for a draft": (REFUSED, allocated("%(draft)s", "1")),
+    "money for a cancelled invoice": (REFUSED, allocated("%(cancelled)s", "1")),
+    "money for another payer's invoice": (REFUSED, allocated("%(foreign)s", "1")),
+    "more taken off than was put on": (pg.CheckViolation, allocated("%(issued)s", "-100.01", "'release'")),
+    "taken off where nothing was put": (pg.CheckViolation, allocated("%(foreign)s", "-1", "'release'")),
+    "a release that adds": (pg.CheckViolation, allocated("%(issued)s", "1", "'release'")),
+    "an allocation of nothing": (pg.CheckViolation, allocated("%(issued)s", "0")),
+    "another allocation": (NOT_ALLOWED, "UPDATE payment_allocation SET amount = 1"),
+    "upsert of an allocation": (
+        NOT_ALLOWED,
+        allocated("%(issued)s", "1") + " ON CONFLICT (id) DO UPDATE SET amount = 100",
+    ),
+    "more given back than is left": (pg.CheckViolation, GIVEN_BACK.format(amount="150.01", shift="NULL")),
+    "less than nothing given back": (pg.CheckViolation, GIVEN_BACK.format(amount="-1", shift="NULL")),
+    "given back from a closed shift": (REFUSED, GIVEN_BACK.format(amount="1", shift="%(closed)s::uuid")),
+    "another refund": (NOT_ALLOWED, "UPDATE refund SET amount = 1"),
+    "a shift opened again": (
+        REFUSED,
+        "UPDATE shift SET closed_at = NULL, closed_by = NULL, counted_cash = NULL WHERE id = %(closed)s",
+    ),
+    "a shift counted again": (REFUSED, "UPDATE shift SET counted_cash = 1 WHERE id = %(closed)s"),
+    "another opening": (NOT_ALLOWED, "UPDATE shift SET opening_cash = 1 WHERE id = %(opened)s"),
+    "a second shift at a desk": (
+        pg.UniqueViolation,
+        """
+        INSERT INTO shift (id, branch_id, desk, opening_cash, opened_at, opened_by)
+        SELECT gen_random_uuid(), branch_id, desk, 0, now(), 'x' FROM shift WHERE id = %(opened)s
+        """,
+    ),
+    "another reason": (NOT_ALLOWED, "UPDATE refund_reason SET name_en = 'x'"),
     # The journal.
     "a row in the journal": (
         NOT_ALLOWED,
@@ -164,6 +244,14 @@ ATTACKS = {
     # The guards themselves.
     "a trigger switched off": (NOT_ALLOWED, "ALTER TABLE invoice DISABLE TRIGGER invoice_frozen"),
     "all triggers switched off": (NOT_ALLOWED, "SET session_replication_role = replica"),
+    "a trigger of payments switched off": (
+        NOT_ALLOWED,
+        "ALTER TABLE payment_allocation DISABLE TRIGGER allocation_moves_money",
+    ),
+    "the mover of money replaced": (
+        NOT_ALLOWED,
+        "CREATE OR REPLACE FUNCTION refund_moves_money() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+    ),
     "a trigger dropped": (NOT_ALLOWED, "DROP TRIGGER invoice_frozen ON invoice"),
     "a guard replaced": (
         NOT_ALLOWED,
@@ -172,7 +260,10 @@ ATTACKS = {
     "a table of the same name": (NOT_ALLOWED, "CREATE TABLE public.invoice_ (id int)"),
     "the owner's role": (NOT_ALLOWED, "SET ROLE clinic_owner"),
 }
-KEPT = ("quote", "quote_revision", "invoice", "number_series", "credit_note", "journal")
+KEPT = (
+    "quote", "quote_revision", "invoice", "number_series", "credit_note", "journal", "payment", "payment_allocation",
+    "refund", "shift",
+)  # fmt: skip
 
 
 @contextmanager
@@ -217,6 +308,11 @@ def test_triggers_and_constraints_stop_the_owner_too(books, name):
         "UPDATE quote_revision SET total = 1, subtotal = 1 WHERE quote_id = %(quote)s",
         "UPDATE quote_line SET unit_price = 1 WHERE quote_id = %(quote)s",
         "UPDATE credit_note SET amount = 1",
+        "UPDATE payment SET amount = 900 WHERE id = %(payment)s",
+        "UPDATE payment SET received_on = received_on - 1 WHERE id = %(payment)s",
+        "UPDATE payment_allocation SET amount = 1",
+        "UPDATE refund SET amount = 1",
+        "UPDATE shift SET opening_cash = 1 WHERE id = %(opened)s",
         "UPDATE journal SET actor = 'somebody else'",
         "UPDATE invoice_line SET invoice_id = %(issued)s, position = 2 WHERE invoice_id = %(draft)s",
         "UPDATE invoice_line SET invoice_id = %(draft)s, position = 2 WHERE invoice_id = %(issued)s",
@@ -232,3 +328,47 @@ def test_a_draft_whose_lines_were_moved_cannot_be_committed_as_issued(books):
     with psycopg.connect(books.urls.owner) as conn, pytest.raises(pg.CheckViolation, match="do not add up"):
         conn.execute("UPDATE invoice SET subtotal = 1, total = 1 WHERE id = %s", (books.ids["draft"],))
         conn.commit()
+
+
+TOTALS_WITHOUT_ROWS = {
+    "an invoice": "UPDATE invoice SET paid = paid + 1 WHERE id = %(issued)s",
+    "what a payment is for": "UPDATE payment SET allocated = allocated + 1 WHERE id = %(payment)s",
+    "what was given back": "UPDATE payment SET refunded = refunded + 1 WHERE id = %(payment)s",
+}
+
+
+@pytest.mark.parametrize("name", TOTALS_WITHOUT_ROWS)
+def test_not_even_the_owner_commits_totals_that_no_rows_add_up_to(books, name):
+    with (
+        psycopg.connect(books.urls.owner) as conn,
+        pytest.raises(pg.CheckViolation, match=r"add up to|allocations say"),
+    ):
+        conn.execute(TOTALS_WITHOUT_ROWS[name].encode(), books.ids)
+        conn.commit()
+
+
+def test_not_even_the_owner_commits_rows_that_moved_no_totals(books):
+    for table, trigger, attack in (
+        ("payment_allocation", "allocation_moves_money", allocated("%(issued)s", "1")),
+        ("refund", "refund_moves_money", GIVEN_BACK.format(amount="1", shift="NULL")),
+    ):
+        with (
+            psycopg.connect(books.urls.owner) as conn,
+            pytest.raises(pg.CheckViolation, match=r"add up to|allocations say"),
+        ):
+            conn.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}".encode())
+            conn.execute(attack.encode(), books.ids)
+            conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def test_an_invoice_is_not_paid_twice_by_raw_rows(books):
+    with undone(books.urls.app) as conn, pytest.raises(pg.CheckViolation, match="invoice_check"):
+        conn.execute(RECEIVED.format(columns="", values="").replace("'cash', 10,", "'cash', 9000,").encode(), books.ids)
+        conn.execute(
+            """
+            INSERT INTO payment_allocation (id, payment_id, invoice_id, kind, amount, on_behalf, created_at, created_by)
+            SELECT gen_random_uuid(), id, %(issued)s, 'payment', 5200.01, false, now(), 'x'
+              FROM payment WHERE amount = 9000
+            """,
+            books.ids,
+        )
