@@ -34,6 +34,7 @@ PAGES = (
     "catalog.file_pages",
     "billing.pages",
     "billing.act_pages",
+    "billing.payment_pages",
 )
 WORK = ("catalog.price_imports",)
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""

@@ -175,6 +175,15 @@ class Payment:
             sums[invoice_id] = sums.get(invoice_id, ZERO) + Decimal(move["amount"])
         return {invoice_id: amount for invoice_id, amount in sums.items() if amount}
 
+    def paid_invoices(self) -> list[tuple[UUID, str, Decimal]]:
+        """The invoices it pays now: id, number and how much, in rubles."""
+        numbers = {UUID(move["invoice"]): move["number"] for move in self.moves}
+        return [(invoice_id, numbers[invoice_id], amount) for invoice_id, amount in self.standing().items()]
+
+    def paid_on(self, invoice_id: UUID) -> Decimal:
+        """How much of it pays this invoice now, in rubles."""
+        return self.standing().get(invoice_id, ZERO)
+
 
 _SELECT = """
 SELECT payment.id, payment.branch_id, branch.code AS branch, payment.payer_party, payer_ref, party.name AS payer_name,
@@ -278,7 +287,6 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
 
 
 def as_json(payment: Payment) -> dict[str, Any]:
-    numbers = {UUID(move["invoice"]): move["number"] for move in payment.moves}
     return {
         "id": payment.id,
         "status": payment.status,
@@ -297,8 +305,8 @@ def as_json(payment: Payment) -> dict[str, Any]:
         "refunded": money.text(payment.refunded),
         "advance": money.text(payment.advance),
         "allocations": [
-            {"invoice": invoice_id, "number": numbers[invoice_id], "amount": money.text(amount)}
-            for invoice_id, amount in payment.standing().items()
+            {"invoice": invoice_id, "number": number, "amount": money.text(amount)}
+            for invoice_id, number, amount in payment.paid_invoices()
         ],
         "moves": [_move_json(move) for move in payment.moves],
         "refunds": [_refund_json(each) for each in payment.refunds],

@@ -289,17 +289,25 @@ def taking(change: Change, branch_id: UUID, desk: str | None, *, cash: bool) -> 
     Raises:
         NoOpenShift: the desk named is closed, or cash has no shift to go to, or more than one and none is named.
     """
-    rows = change.conn.execute(
+    open_now = _open_now(change.conn, branch_id)
+    fitting = [shift_id for shift_id, name in open_now if desk in (None, name)]
+    if len(fitting) == 1 and _held(change, fitting[0]):
+        return fitting[0]
+    if desk is None and not (cash and _uses_shifts(change, branch_id)):
+        return None
+    raise NoOpenShift(desks=[name for _, name in open_now])
+
+
+def open_desks(conn: db.Connection, branch_id: UUID) -> list[str]:
+    """The desks of a branch that are open."""
+    return [name for _, name in _open_now(conn, branch_id)]
+
+
+def _open_now(conn: db.Connection, branch_id: UUID) -> list[tuple[UUID, str]]:
+    return conn.execute(
         "SELECT id, desk FROM shift WHERE branch_id = %(branch)s::uuid AND closed_at IS NULL ORDER BY desk",
         {"branch": branch_id},
     ).fetchall()
-    fitting = [shift_id for shift_id, name in rows if desk in (None, name)]
-    if len(fitting) == 1 and _held(change, fitting[0]):
-        only: UUID = fitting[0]
-        return only
-    if desk is None and not (cash and _uses_shifts(change, branch_id)):
-        return None
-    raise NoOpenShift(desks=[name for _, name in rows])
 
 
 def _held(change: Change, shift_id: UUID) -> bool:

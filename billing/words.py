@@ -47,6 +47,12 @@ PAYMENT_STATUS: Mapping[str, tuple[str, str]] = {
     "paid": ("оплачен", "paid"),
     "settled": ("закрыт возвратом", "settled by credit"),
 }
+TENDER: Mapping[str, tuple[str, str]] = {
+    "cash": ("наличные", "cash"),
+    "card": ("карта", "card"),
+    "transfer": ("перевод", "transfer"),
+    "online": ("онлайн", "online"),
+}
 PAYER_KIND: Mapping[str, tuple[str, str]] = {
     "person": ("физическое лицо", "person"),
     "organisation": ("организация", "organisation"),

@@ -116,6 +116,7 @@ CREATE TABLE refund (
   created_by text NOT NULL
 );
 CREATE INDEX refund_payment ON refund (payment_id, id);
+CREATE INDEX refund_day ON refund (refunded_on);
 CREATE INDEX refund_shift ON refund (shift_id) WHERE shift_id IS NOT NULL;
 
 -- ---- Running totals follow from rows ----

@@ -199,7 +199,7 @@ def test_the_start_page_shows_only_doors_that_open(app, stranger):
         return set(re.findall(r'<li><a href="(/[a-z-]+)">', person.get("/").text))
 
     assert doors(stranger) == {"/prices", "/docs", "/sign-in"}
-    assert doors(Person(app, "reception")) == {"/prices", "/desk", "/docs"}
+    assert doors(Person(app, "reception")) == {"/prices", "/desk", "/shifts", "/docs"}
     assert doors(Person(app, "accountant", login="rita")) == {"/prices", "/accounting", "/docs"}
 
 
