@@ -64,7 +64,7 @@ def test_pressing_twice_takes_the_money_once(desk, owed):
     assert "По этой форме оплата уже принята" in shown(changed)
     assert desk.press(changed, f"{owed}/payments").status_code == 303
     with db.reading() as conn:
-        assert db.value(conn, "SELECT array_agg(amount ORDER BY amount) FROM payment") == [100, 200]
+        assert db.value(conn, "SELECT string_agg(amount::text, ' ' ORDER BY amount) FROM payment") == "100.00 200.00"
 
 
 def test_two_windows_do_not_take_the_same_debt_twice(desk, owed):
