@@ -23,8 +23,7 @@ from schemathesis.transport.serialization import Binary
 from clinic import db, fields
 from clinic.auth import SCOPES
 from clinic.embedded import Cluster
-from tests import given, given_payers
-from tests import given, given_money
+from tests import given, given_money, given_payers
 from tests.conftest import SETTINGS, TEMPLATE
 from wsgi import create_app
 
