@@ -100,6 +100,12 @@ def test_everybody_may_print_the_base_list(clinic):
     assert again.status_code == 304
 
 
+def test_a_stranger_is_given_the_language_asked_for(clinic):
+    for asked, word in (("en", "Order"), ("ru", "приказом")):
+        raw = clinic.app.test_client().get(f"/prices/file?format=pdf&lang={asked}").data
+        assert word.lower() in pypdf.PdfReader(io.BytesIO(raw)).pages[0].extract_text().lower()
+
+
 def test_the_page_of_prices_leads_to_the_files(clinic):
     page = clinic.app.test_client().get("/prices?lang=en").get_data(as_text=True)
     for format in ("pdf", "xlsx", "csv"):

@@ -360,6 +360,14 @@ def test_the_workbook_of_the_form_explains_every_column_and_offers_choices(app):
     assert "МРТ" in {cell.value for row in lists.iter_rows() for cell in row}
 
 
+def test_a_category_is_no_formula_in_the_form(app):
+    given_prices.category(name="=1+2")
+    with db.reading() as conn:
+        book = openpyxl.load_workbook(io.BytesIO(price_template.made(conn, "xlsx").content))
+    cells = [cell for row in book["Списки"].iter_rows() for cell in row if cell.value == "=1+2"]
+    assert [cell.data_type for cell in cells] == ["s"]
+
+
 def test_a_filled_form_is_an_import(app):
     with given.day("2026-11-23"):
         given_prices.category()
