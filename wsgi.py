@@ -23,6 +23,7 @@ ROUTES = (
     "catalog.import_routes",
     "catalog.doctor_routes",
     "catalog.file_routes",
+    "catalog.package_routes",
     "billing.routes",
     "billing.act_routes",
     "billing.payment_routes",

@@ -13,8 +13,11 @@ from typing import Any
 
 from billing import quoting
 from billing.lines import MOST, Line, totals_json
-from catalog import doctors, price_lists, prices, ranks, search, services
+from billing.package_lines import Group, asked
+from catalog import doctors, packages, price_lists, prices, ranks, search, services
 from catalog.doctors import Doctor
+from catalog.package_split import Package, Split
+from catalog.packages import Offer
 from catalog.prices import Priced
 from catalog.services import Service
 from clinic import db, forms
@@ -46,6 +49,7 @@ SAID = {
         "Нужен процент от 0 до 100, не больше двух знаков после запятой.",
         "A percentage from 0 to 100 is needed, of at most two decimals.",
     ),
+    "not_whole": ("Нужно целое число программ.", "A whole number of packages is needed."),
     "discount_needs_reason": ("Выберите причину скидки.", "Choose the reason for the discount."),
     "not_money": (
         "Нужна сумма в рублях, например 1500 или 1500,50.",
@@ -64,13 +68,16 @@ class Row:
     unit_price: str = ""
     price_reason: str = ""
     doctor: str = ""
+    package: str = ""
 
     @classmethod
     def read(cls, form: Mapping[str, str], place: int) -> Row:
-        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason", "doctor")
+        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason", "doctor", "package")
         return cls(*(form.get(f"lines-{place}-{name}", "").strip() for name in names))
 
     def wanted(self) -> dict[str, Any]:
+        if self.package:
+            return {"package": self.package, "quantity": forms.plain_number(self.quantity)}
         return {
             "article": self.article,
             # Who chooses a doctor has chosen the rank with him, whatever the field beside still shows.
@@ -100,7 +107,11 @@ class Desk:
     @classmethod
     def read(cls, form: Mapping[str, str]) -> Desk:
         """What was sent, after the button that sent it."""
-        rows = [Row.read(form, place) for place in range(MOST) if f"lines-{place}-article" in form]
+        rows = [
+            Row.read(form, place)
+            for place in range(MOST)
+            if f"lines-{place}-article" in form or f"lines-{place}-package" in form
+        ]
         desk = cls(
             forms.known_key(form.get("key")),
             forms.search_words(form.get("q")),
@@ -124,6 +135,8 @@ class Desk:
         if added := button.get("add", "").split():
             # The search has done its work: the box is empty for the next service.
             return replace(self, q="", rows=(*self.rows, Row(*added[:2]))[:MOST])
+        if package := button.get("add_package", "").strip():
+            return replace(self, q="", rows=(*self.rows, Row("", package=package))[:MOST])
         removed = button.get("remove", "")
         if removed.isascii() and removed.isdigit():
             return replace(self, rows=tuple(row for place, row in enumerate(self.rows) if place != int(removed)))
@@ -148,11 +161,19 @@ class Desk:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the form comes to so far: lines that can be priced by their place, and totals once all of them can."""
+    """What the form comes to so far: rows that can be priced by their place, and totals once all of them can."""
 
-    lines: dict[int, Line]
+    rows: dict[int, Line | Group]
     totals: dict[str, Any] | None
     faults: list[Fault]
+
+    def line(self, place: int) -> Line | None:
+        """The line of a service."""
+        return row if isinstance(row := self.rows.get(place), Line) else None
+
+    def package(self, place: int) -> Group | None:
+        """The lines of a package."""
+        return row if isinstance(row := self.rows.get(place), Group) else None
 
 
 def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk) -> Estimate:
@@ -162,7 +183,7 @@ def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk) -> Estimat
     wanted = desk.wanted()
     try:
         found = _priced(actor, at, valid_days, wanted)
-        return Estimate(dict(enumerate(found)), totals_json(found), [])
+        return Estimate(dict(enumerate(asked(found))), totals_json(found), [])
     except InvalidInput as wrong:
         faults = wrong.faults
     sound = [place for place in range(len(desk.rows)) if not _any_in(faults, f"/lines/{place}/")]
@@ -171,7 +192,7 @@ def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk) -> Estimat
         found = _priced(actor, at, valid_days, {"lines": lines}) if lines else []
     except InvalidInput:
         return Estimate({}, None, faults)
-    return Estimate(dict(zip(sound, found, strict=True)), None, faults)
+    return Estimate(dict(zip(sound, asked(found), strict=True)), None, faults)
 
 
 def _priced(actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any]) -> Sequence[Line]:
@@ -188,6 +209,20 @@ def _any_in(faults: Sequence[Fault], place: str) -> bool:
 def found(conn: db.Connection, words: str) -> list[Service]:
     """The services that the search box asks for."""
     return services.listed(conn, found=search.understood(conn, words), active=True, limit=FOUND) if words else []
+
+
+def packages_found(conn: db.Connection, today: date, words: str) -> list[Offer]:
+    """The packages of today whose names or codes have all the words of the search box, and that can be sold."""
+    wanted = search.folded(words).split()
+    return [
+        offer
+        for offer in packages.listed(conn, price_lists.BASE, today)
+        if wanted and isinstance(offer.split, Split) and all(word in _searched(offer.package) for word in wanted)
+    ]
+
+
+def _searched(package: Package) -> str:
+    return search.folded(f"{package.name_ru} {package.name_en} {package.code}")
 
 
 def reasons(conn: db.Connection, today: date) -> list[tuple[str, str, str]]:

@@ -59,6 +59,7 @@ def _line(position: int, article: str, ru: str, en: str, code: str, price: str, 
             "order_date": "2026-11-23",
             "fallback": False,
         },
+        "package": None,
     } | rank
 
 
@@ -106,6 +107,8 @@ QUOTE: dict[str, Any] = {
     **_NO_DISCOUNT,
     "approval": "none",
     "lines": [{**line, "invoiced_quantity": "0"} for line in (_CONSULTATION, _MSCT)],
+    "packages": [],
+    "warnings": [],
     "totals": _TOTALS,
     **_MADE,
 }
@@ -136,6 +139,7 @@ INVOICE: dict[str, Any] = {
     "comment": None,
     **_NO_DISCOUNT,
     "lines": [{**line, "quote_position": line["position"]} for line in (_CONSULTATION, _MSCT)],
+    "packages": [],
     "totals": _TOTALS,
     "paid": "0.00",
     "credited": "0.00",

@@ -18,6 +18,7 @@ from uuid import UUID
 import marshmallow as ma
 
 from billing.lines import Line, LineOut, TotalsOut, totals_json
+from billing.package_lines import PackageSumsOut, packages_json
 from billing.payers import PayerOut
 from billing.quotes import PersonOut
 from clinic import db, money
@@ -93,6 +94,7 @@ class InvoiceOut(ma.Schema):
     discount_amount = ma.fields.String(required=True, allow_none=True)
     discount_reason = ma.fields.String(required=True, allow_none=True)
     lines = ma.fields.List(ma.fields.Nested(InvoiceLineOut), required=True)
+    packages = ma.fields.List(ma.fields.Nested(PackageSumsOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
     paid = ma.fields.String(required=True)
     credited = ma.fields.String(required=True)
@@ -280,7 +282,8 @@ def lines_of(conn: db.Connection, invoice_ids: Sequence[UUID]) -> dict[UUID, lis
                rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
                gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
                discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
-               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en
+               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en,
+               package_id, package_code, package_name_ru, package_name_en, package_no, package_quantity, list_amount
           FROM invoice_line
          WHERE invoice_id = ANY(%(ids)s::uuid[])
          ORDER BY invoice_id, position
@@ -317,6 +320,7 @@ def as_json(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, Any]:
         "discount_amount": money.text_or_none(invoice.discount_amount),
         "discount_reason": invoice.discount_reason,
         "lines": [line.as_json() for line in lines],
+        "packages": packages_json(lines),
         "totals": totals_json(lines),
         "paid": money.text(invoice.paid),
         "credited": money.text(invoice.credited),

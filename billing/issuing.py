@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from billing import acts, allocating, invoices, invoicing, numbering, parts, totals
+from billing import (
+    acts,
+    allocating,
+    invoices,
+    invoicing,
+    numbering,
+    package_lines,
+    parts,
+    pricing,
+    totals,
+)
 from billing.invoices import Invoice, InvoiceLine
 from billing.invoicing import Document
+from billing.lines import Line
 from catalog import prices, vat
+from catalog.package_split import Share, Split
 from catalog.prices import Priced
 from clinic import errors, fields, ids, money
 from clinic.command import Change
@@ -111,14 +125,44 @@ def _day_of_issue(change: Change, invoice: Invoice, wanted: date | None) -> date
 
 
 def _same_prices(change: Change, invoice: Invoice, lines: list[InvoiceLine], day: date) -> None:
-    wanted = [_asked_again(line, line.service_date or day) for line in lines]
-    changes = []
-    for line, now in zip(lines, prices.on(change.conn, invoice.price_list, wanted), strict=True):
+    single = [line for line in lines if line.package_no is None]
+    wanted = [_asked_again(line, line.service_date or day) for line in single]
+    changes: list[dict[str, Any]] = []
+    for line, now in zip(single, prices.on(change.conn, invoice.price_list, wanted), strict=True):
         if not isinstance(now, Priced) or now.kind != line.price_kind or _differs(line, now):
             new = money.text(now.amount) if isinstance(now, Priced) and now.amount is not None else None
             changes.append({"position": line.position, "old": money.text(line.unit_price), "new": new})
+    changes += _changed_packages(change, invoice, lines, day)
     if changes:
-        raise PriceChanged(invoice=invoice.id, changes=changes)
+        raise PriceChanged(invoice=invoice.id, changes=sorted(changes, key=lambda each: int(each["position"])))
+
+
+def _changed_packages(
+    change: Change, invoice: Invoice, lines: list[InvoiceLine], day: date
+) -> Iterator[dict[str, Any]]:
+    """The lines of packages whose share or list price is another one now; `old` and `new` are the shares."""
+    packages = package_lines.groups(lines)
+    wanted = [package.wanted() for package in packages]
+    told = pricing.answers(change.conn, invoice.price_list, wanted, day) if packages else []
+    for package, now in zip(packages, told, strict=True):
+        shares = now.shares if isinstance(now, Split) else ()
+        new = {(share.part.article, share.part.doctor_rank): share for share in shares}
+        same_parts = new.keys() == {(line.article, line.doctor_rank) for line in package.lines}
+        for line in package.lines:
+            share = new.get((line.article, line.doctor_rank))
+            if share is None or not same_parts or _differs_in_package(line, share):
+                yield {
+                    "position": line.position,
+                    "package": line.package_code,
+                    "old": money.text(line.gross),
+                    "new": share and money.text(share.amount),
+                    "old_list_amount": money.text_or_none(line.list_amount),
+                    "new_list_amount": share and money.text(share.list_amount),
+                }
+
+
+def _differs_in_package(line: Line, share: Share) -> bool:
+    return (share.unit_price, share.quantity, share.amount) != (line.unit_price, line.quantity, line.gross)
 
 
 def _asked_again(line: InvoiceLine, on: date) -> prices.Wanted:

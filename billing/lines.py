@@ -5,7 +5,7 @@ A line copies everything the catalog says on the day it is priced, so no later c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -17,6 +17,7 @@ import orjson
 
 from billing import totals
 from billing.totals import Vat
+from catalog import packages
 from clinic import fields, money
 from clinic.money import ZERO
 
@@ -43,9 +44,13 @@ class DiscountIn(fields.Shape):
 
 
 class LineIn(DiscountIn):
-    """One wanted service."""
+    """One wanted service, or package of services."""
 
-    article = fields.Form(r"[A-Z0-9][A-Z0-9._-]{0,31}", required=True, metadata={"example": "ONC-CONS-1"})
+    article = fields.Form(r"[A-Z0-9][A-Z0-9._-]{0,31}", load_default=None, metadata={"example": "ONC-CONS-1"})
+    package = fields.Form(
+        packages.CODE, load_default=None,
+        metadata={"description": "in place of article; beside it only a whole quantity and service_date"},
+    )  # fmt: skip
     doctor_rank = fields.Form(
         r"[a-z][a-z0-9_]{0,31}", load_default=None, allow_none=True,
         metadata={"example": "candidate", "description": "needed where the service is priced by rank, and only there"},
@@ -69,6 +74,27 @@ class LineIn(DiscountIn):
     def doctor_or_rank(self, given: dict[str, Any], **_: Any) -> None:
         if given.get("doctor") and given.get("doctor_rank"):
             raise ma.ValidationError("one_of_doctor_and_rank", "doctor")
+
+    @ma.validates_schema(pass_original=True, skip_on_field_errors=False)
+    def article_or_package(self, given: dict[str, Any], raw: Any, **_: Any) -> None:
+        named = [name for name in ("article", "package") if isinstance(raw, Mapping) and raw.get(name) is not None]
+        if isinstance(raw, Mapping) and not named and not {"article", "package"} & raw.keys():
+            raise ma.ValidationError("required", "article")
+        if len(named) > 1:
+            raise ma.ValidationError("article_or_package", "package")
+
+    @ma.validates_schema(skip_on_field_errors=False)
+    def only_so_many_packages(self, given: dict[str, Any], **_: Any) -> None:
+        if given.get("package") is None:
+            return
+        if given.get("quantity", Decimal(1)) % 1:
+            raise ma.ValidationError("not_whole", "quantity")
+        beyond = {name for name in _OF_SERVICES if given.get(name) is not None}
+        if beyond:
+            raise ma.ValidationError({name: ["not_with_package"] for name in sorted(beyond)})
+
+
+_OF_SERVICES = ("doctor_rank", "doctor", "unit_price", "price_reason")
 
 
 class VatOut(ma.Schema):
@@ -103,6 +129,16 @@ class LineDoctorOut(ma.Schema):
     name = ma.fields.Nested(NamesOut, required=True)
 
 
+class LinePackageOut(ma.Schema):
+    """The package a line is a part of; `amount` of the line is the part's share of its price."""
+
+    code = ma.fields.String(required=True)
+    name = ma.fields.Nested(NamesOut, required=True)
+    no = ma.fields.Integer(required=True, metadata={"description": "which package of the document"})
+    quantity = ma.fields.Integer(required=True, metadata={"description": "how many of the package were priced"})
+    list_amount = ma.fields.String(required=True, metadata={"description": "what the part costs alone"})
+
+
 class LineOut(ma.Schema):
     """A priced line."""
 
@@ -132,6 +168,7 @@ class LineOut(ma.Schema):
     vat = ma.fields.Nested(VatOut, required=True)
     tax_deduction_code = ma.fields.String(required=True)
     price_source = ma.fields.Nested(SourceOut, required=True)
+    package = ma.fields.Nested(LinePackageOut, required=True, allow_none=True)
 
 
 class VatGroupOut(ma.Schema):
@@ -191,6 +228,13 @@ class Line:
     order_number: str
     order_date: date
     fallback: bool
+    package_id: UUID | None
+    package_code: str | None
+    package_name_ru: str | None
+    package_name_en: str | None
+    package_no: int | None
+    package_quantity: int | None
+    list_amount: Decimal | None
 
     @property
     def vat(self) -> Vat:
@@ -234,6 +278,18 @@ class Line:
                 "order_date": self.order_date,
                 "fallback": self.fallback,
             },
+            "package": self._package_json(),
+        }
+
+    def _package_json(self) -> dict[str, Any] | None:
+        if self.list_amount is None:
+            return None
+        return {
+            "code": self.package_code,
+            "name": {"ru": self.package_name_ru, "en": self.package_name_en},
+            "no": self.package_no,
+            "quantity": self.package_quantity,
+            "list_amount": money.text(self.list_amount),
         }
 
     def _doctor_json(self) -> dict[str, Any] | None:

@@ -83,7 +83,9 @@ def _desk_page(
     estimate = desks.estimate(actor, now, _settings().quote_days, desk)
     with db.reading() as conn:
         found = desks.found(conn, desk.q)
-        choices = desks.choices(conn, today, [row.article for row in desk.rows] + [each.article for each in found])
+        packages = desks.packages_found(conn, today, desk.q) if desk.q else []
+        chosen = [row.article for row in desk.rows if row.article]
+        choices = desks.choices(conn, today, chosen + [each.article for each in found])
         recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
         reasons = desks.reasons(conn, today)
         doctors = desks.staff(conn, today) if desk.rows else {}
@@ -94,6 +96,7 @@ def _desk_page(
         estimate=estimate,
         faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID),
         found=found,
+        packages=packages,
         most_found=desks.FOUND,
         choices=choices,
         doctors=doctors,

@@ -50,7 +50,7 @@ def taken(conn: db.Connection, quote: Quote, wanted: list[dict[str, Any]] | None
     before = _taken_before(conn, quote) if any(line.invoiced_quantity for line in quoted) else {}
     chosen = [line for line in quoted if asked.get(line.position)]
     return [
-        _part(place, line, asked[line.position], before.get(line.position, (ZERO, ZERO, ZERO)))
+        _part(place, line, asked[line.position], before.get(line.position, (ZERO,) * 4))
         for place, line in enumerate(chosen, 1)
     ]
 
@@ -97,10 +97,11 @@ def _asked(quoted: Sequence[QuoteLine], wanted: list[dict[str, Any]]) -> dict[in
 
 
 def _taken_before(conn: db.Connection, quote: Quote) -> dict[int, tuple[Decimal, ...]]:
-    """What the quote's live invoices have taken of each line: gross, discount, document discount."""
+    """What the quote's live invoices have taken of each line: gross, discount, document discount, list amount."""
     rows = conn.execute(
         """
-        SELECT quote_position, sum(gross), sum(line.discount), sum(document_discount)
+        SELECT quote_position, sum(gross), sum(line.discount), sum(document_discount),
+               coalesce(sum(list_amount), 0)
           FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
          WHERE quote_id = %(id)s AND quote_revision = %(revision)s AND status IN ('draft', 'issued')
          GROUP BY quote_position
@@ -115,8 +116,8 @@ def _part(position: int, line: QuoteLine, quantity: Decimal, before: tuple[Decim
     if quantity == line.quantity:
         return copied
     last = quantity == _left(line)
-    wholes = (line.gross, line.discount, line.document_discount)
-    gross, discount, document_discount = (
+    wholes = (line.gross, line.discount, line.document_discount, line.list_amount or ZERO)
+    gross, discount, document_discount, list_amount = (
         totals.part(whole, taken_, quantity, line.quantity, last=last)
         for whole, taken_ in zip(wholes, before, strict=True)
     )
@@ -129,4 +130,5 @@ def _part(position: int, line: QuoteLine, quantity: Decimal, before: tuple[Decim
         document_discount=document_discount,
         amount=amount,
         vat_amount=totals.Vat.inside(amount, line.vat_rate).amount,
+        list_amount=None if line.list_amount is None else list_amount,
     )

@@ -14,10 +14,11 @@ from typing import Any
 
 import marshmallow as ma
 
-from billing import totals
+from billing import package_lines, totals
 from billing.lines import MOST, Line, LineIn, taxed
 from billing.totals import Discount, Vat
 from catalog import price_lists, prices
+from catalog.package_split import Package, Split, split
 from catalog.prices import Priced, Unpriced
 from clinic import db, errors, money
 from clinic.auth import Actor
@@ -53,7 +54,7 @@ errors.describe(
         ),
         "discount_too_large": ("Скидка больше суммы.", "The discount is larger than the sum."),
         "not_discountable": (
-            "На услугу {article} скидки не даются.",
+            "На {article} скидки не даются.",
             "No discount is given on {article}.",
         ),
         "one_of_doctor_and_rank": (
@@ -61,12 +62,26 @@ errors.describe(
             "Give the doctor or the rank, not both: the rank follows from the doctor.",
         ),
         "total_too_large": ("Сумма слишком велика.", "The sum is too large."),
+        "article_or_package": (
+            "Укажите услугу (article) или программу (package), не то и другое.",
+            "Give an article or a package, not both.",
+        ),
+        "not_with_package": (
+            "В строке программы указываются только quantity и service_date.",
+            "A line of a package has only quantity and service_date.",
+        ),
+        "too_many_lines": (
+            "Вместе с частями программ в документе больше {most} строк.",
+            "With the parts of packages the document has more than {most} lines.",
+        ),
     }
 )
 
 
 _LARGEST = Decimal(10) ** 13
 """Rubles no sum in the database reaches (the domain `rub`): a document's lines together stay below it."""
+
+Answer = Priced | Unpriced | Split
 
 
 def discount_in(given: dict[str, Any]) -> Discount:
@@ -82,17 +97,49 @@ def priced(
     With faults the lines are not complete and must not be used.
     """
     wanted: list[dict[str, Any]] = document["lines"]
-    answers = prices.on(conn, price_list, [_wanted(each, today) for each in wanted])
     lines: list[Line] = []
     faults = _unknown_reasons(conn, today, document)
-    for place, (each, answer) in enumerate(zip(wanted, answers, strict=True)):
+    for place, (each, answer) in enumerate(zip(wanted, answers(conn, price_list, wanted, today), strict=True)):
         found = _faults_of(each, answer)
         faults += _placed(place, each, found)
-        if not found and isinstance(answer, Priced):
-            lines.append(_line(place + 1, actor, each, answer))
+        if not found:
+            lines += _lines(lines, actor, each, answer)
+    if not faults and len(lines) > MOST:
+        faults.append(Fault("/lines", "too_many_lines", (("most", str(MOST)),)))
     if not faults:
         lines, faults = _with_document_discount(lines, discount_in(document))
     return lines, list(dict.fromkeys(faults))
+
+
+def answers(conn: db.Connection, price_list: str, wanted: Sequence[dict[str, Any]], today: date) -> list[Answer]:
+    """What the catalog says to each wanted line, by one statement, and one more where packages are wanted.
+
+    Raises:
+        InvalidInput: there is no such price list.
+    """
+    packages = package_lines.sold(conn, price_list, wanted, today)
+    questions = [_questions(line, package, today) for line, package in zip(wanted, packages, strict=True)]
+    told = iter(prices.on(conn, price_list, [each for of_line in questions for each in of_line]))
+    return [
+        _answer(line, package, [next(told) for _ in of_line], today)
+        for line, package, of_line in zip(wanted, packages, questions, strict=True)
+    ]
+
+
+def _questions(line: dict[str, Any], package: Package | Unpriced | None, today: date) -> list[prices.Wanted]:
+    if package is None:
+        return [_wanted(line, today)]
+    return package.questions(package_lines.day_of(line, today)) if isinstance(package, Package) else []
+
+
+def _answer(
+    line: dict[str, Any], package: Package | Unpriced | None, told: list[Priced | Unpriced], today: date
+) -> Answer:
+    if package is None:
+        return told[0]
+    if isinstance(package, Unpriced):
+        return package
+    return split(package, told, package_lines.day_of(line, today), int(line.get("quantity") or 1))
 
 
 def _placed(place: int, wanted: dict[str, Any], found: Sequence[Fault]) -> list[Fault]:
@@ -105,9 +152,11 @@ def _placed(place: int, wanted: dict[str, Any], found: Sequence[Fault]) -> list[
     return [replace(each, pointer=day if each.pointer == "price_list" else at + each.pointer) for each in found]
 
 
-def _faults_of(wanted: dict[str, Any], answer: Priced | Unpriced) -> list[Fault]:
+def _faults_of(wanted: dict[str, Any], answer: Answer) -> list[Fault]:
     if isinstance(answer, Unpriced):
         return [Fault(each.member, each.code, each.values) for each in answer.every()]
+    if isinstance(answer, Split):
+        return _faults_of_package(wanted, answer)
     faults = []
     named = (("article", answer.article),)
     unit_price = wanted.get("unit_price")
@@ -127,6 +176,15 @@ def _faults_of(wanted: dict[str, Any], answer: Priced | Unpriced) -> list[Fault]
     return faults or _too_large(wanted, answer, discount)
 
 
+def _faults_of_package(wanted: dict[str, Any], sold: Split) -> list[Fault]:
+    discount = discount_in(wanted)
+    if discount.percent or discount.amount:
+        return [Fault("package", "not_discountable", (("article", sold.package.code),))]
+    if max(max(share.amount, share.list_amount) for share in sold.shares) >= _LARGEST / MOST:
+        return [Fault("quantity", "total_too_large")]
+    return []
+
+
 def _too_large(wanted: dict[str, Any], answer: Priced, discount: Discount) -> list[Fault]:
     gross = totals.gross(_unit_price(wanted, answer), wanted.get("quantity", Decimal(1)))
     if gross >= _LARGEST / MOST:
@@ -144,6 +202,21 @@ def _unit_price(wanted: dict[str, Any], answer: Priced) -> Decimal:
 def _known(amount: Decimal | None) -> Decimal:
     assert amount is not None, "a fixed price and a price from have amounts, by a CHECK"
     return amount
+
+
+def _lines(before: Sequence[Line], actor: Actor, wanted: dict[str, Any], answer: Answer) -> list[Line]:
+    """The line of a service, or one line for each part of a package, behind those `before`."""
+    if isinstance(answer, Priced):
+        return [_line(len(before) + 1, actor, wanted, answer)]
+    assert isinstance(answer, Split), "a line without a price has a fault"
+    no = 1 + max((line.package_no or 0 for line in before), default=0)
+    day = {"service_date": wanted["service_date"]}
+    return [
+        package_lines.as_part(
+            _line(position, actor, day | {"quantity": share.quantity}, share.price), answer, share, no
+        )
+        for position, share in enumerate(answer.shares, len(before) + 1)
+    ]
 
 
 def _line(position: int, actor: Actor, wanted: dict[str, Any], answer: Priced) -> Line:
@@ -191,6 +264,13 @@ def _line(position: int, actor: Actor, wanted: dict[str, Any], answer: Priced) -
         order_number=answer.order_number,
         order_date=answer.order_date,
         fallback=answer.fallback,
+        package_id=None,
+        package_code=None,
+        package_name_ru=None,
+        package_name_en=None,
+        package_no=None,
+        package_quantity=None,
+        list_amount=None,
     )
 
 
@@ -246,12 +326,12 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
     if not readable:
         return []
     try:
-        answers = _asked(raw.get("price_list"), [_wanted(line, today) for line in readable.values()])
+        told = _asked(raw.get("price_list"), list(readable.values()), today)
     except InvalidInput as unknown_list:
         return unknown_list.faults
     found = [
         fault
-        for (place, line), answer in zip(readable.items(), answers, strict=True)
+        for (place, line), answer in zip(readable.items(), told, strict=True)
         # Of a line that is wrong in itself only the service, the doctor and the rank can be judged.
         if isinstance(answer, Unpriced) or "quantity" in line
         for fault in _placed(place, line, _faults_of(line, answer))
@@ -259,10 +339,10 @@ def catalog_faults(raw: Any, today: date) -> list[Fault]:
     return list(dict.fromkeys(found))
 
 
-def _asked(price_list: Any, wanted: list[prices.Wanted]) -> list[Priced | Unpriced]:
+def _asked(price_list: Any, wanted: list[dict[str, Any]], today: date) -> list[Answer]:
     readable = isinstance(price_list, str) and re.fullmatch(price_lists.FORM, price_list)
     with db.reading() as conn:
-        return prices.on(conn, price_list if readable else price_lists.BASE, wanted)
+        return answers(conn, price_list if readable else price_lists.BASE, wanted, today)
 
 
 def _readable(raw: Any) -> dict[str, Any] | None:
@@ -272,8 +352,10 @@ def _readable(raw: Any) -> dict[str, Any] | None:
         return loaded
     except ma.ValidationError as wrong:
         valid = wrong.valid_data if isinstance(wrong.valid_data, dict) else {}
-        judged = ("article", "doctor", "doctor_rank", "service_date")
-        if "article" not in valid or any(name in wrong.messages_dict and name not in valid for name in judged):
+        judged = ("article", "package", "doctor", "doctor_rank", "service_date")
+        if (valid.get("article") is None) == (valid.get("package") is None) or any(
+            name in wrong.messages_dict and name not in valid for name in judged
+        ):
             return None
         return {name: valid.get(name) for name in judged}
 

@@ -19,6 +19,7 @@ import marshmallow as ma
 
 from billing import quote_codes
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
+from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
 from clinic import db, money
 from clinic.auth import Actor
 from clinic.command import Change
@@ -76,6 +77,8 @@ class QuoteDocumentOut(ma.Schema):
     discount_reason = ma.fields.String(required=True, allow_none=True)
     approval = ma.fields.String(required=True, metadata={"enum": ["none", "required", "granted"]})
     lines = ma.fields.List(ma.fields.Nested(QuoteLineOut), required=True)
+    packages = ma.fields.List(ma.fields.Nested(PackageSumsOut), required=True)
+    warnings = ma.fields.List(ma.fields.Nested(DocumentWarningOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
 
 
@@ -251,7 +254,8 @@ def lines_of(conn: db.Connection, quotes: Sequence[Quote]) -> dict[UUID, list[Qu
                rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
                gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
                discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
-               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en, invoiced_quantity
+               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en, invoiced_quantity,
+               package_id, package_code, package_name_ru, package_name_en, package_no, package_quantity, list_amount
           FROM unnest(%(ids)s::uuid[], %(revisions)s::int[]) AS wanted (id, revision)
           JOIN quote_line AS line ON line.quote_id = wanted.id AND line.revision = wanted.revision
          ORDER BY line.quote_id, line.position
@@ -293,6 +297,8 @@ def document_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
         "discount_reason": quote.discount_reason,
         "approval": quote.approval,
         "lines": [line.as_json() for line in lines],
+        "packages": packages_json(lines),
+        "warnings": warnings_json(lines),
         "totals": totals_json(lines),
     }
 

@@ -47,7 +47,7 @@ errors.describe(
             "Цена услуги {article} получится слишком велика.",
             "The price of {article} becomes too large.",
         ),
-        "too_many_lines": (
+        "order_too_long": (
             "В приказе стало бы {count} строк, а можно не больше {most}: разделите его.",
             "The order would have {count} lines and may have {most}: split it.",
         ),
@@ -239,7 +239,7 @@ def _outcome_faults(order: Order, new: Sequence[Line], after: Sequence[Line], wa
     if not new:
         return [Fault("", "nothing_selected", (("day", order.effective_from.isoformat()),))]
     if len(after) > MOST:
-        return [Fault("", "too_many_lines", (("count", str(len(after))), ("most", str(MOST))))]
+        return [Fault("", "order_too_long", (("count", str(len(after))), ("most", str(MOST))))]
     member = "/amount" if wanted["percent"] is None else "/percent"
     too_large = [each for each in new if each.amount is not None and each.amount >= _LIMIT]
     return [Fault(member, "price_too_large", (("article", each.article),)) for each in too_large]

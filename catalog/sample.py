@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from catalog import categories, price_files
+from catalog import categories, composing, price_files
 from catalog.price_orders import Wanted
 from clinic import db
 from clinic.command import Change
@@ -16,9 +16,16 @@ _CATEGORIES = (
 )  # fmt: skip
 """Codes of the file's categories, in the order in which it names them."""
 
+_PACKAGE = {
+    "code": "CT-MRI-DAY",
+    "name": {"ru": "МСКТ и МРТ в один день", "en": "MSCT and MRI in one day"},
+    "parts": [{"article": "CT-ABD-RP-BOLUS"}, {"article": "MRI-ABD-RP"}],
+    "percent_off": "10",
+}
+
 
 def load(change: Change) -> bool:
-    """Load the sample as order No. 1 of today into an empty catalog; answers whether it did.
+    """Load the sample as order No. 1 of today and a package into an empty catalog; answers whether it did.
 
     The caller holds the migrations' advisory lock, so that two processes do not both find the catalog empty.
     """
@@ -31,6 +38,7 @@ def load(change: Change) -> bool:
     report = price_files.load(change, raw, order, publish=True)
     if report.problems:
         raise RuntimeError(f"the sample price list is broken: {report.as_json('en')}")
+    composing.create(change, composing.PackageIn().load(_PACKAGE))
     return True
 
 

@@ -87,6 +87,8 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
         "job_id": itertools.repeat(given.job(clinic)),
+        # By code and by id; not the one that the examples sell.
+        "package": itertools.cycle([given.package(clinic, "OTHER-DAY")["id"], "CT-MRI-DAY"]),
         # Nor these: what is tried may end a list, and let a doctor go.
         "price_list": itertools.repeat(given_payers.price_list(clinic, "staff", "staff")["code"]),
         "doctor_rank": itertools.cycle(["candidate", "professor"]),
@@ -316,6 +318,7 @@ def test_a_needed_header_is_missed_by_name(clinic, known, name, header):
         "invoice_id": iter([clinic.draft(("MRI-ABD-RP", None))["id"]]),
         "order_id": iter([price_order(clinic)]),
         "payment_id": iter([given_money.payment(clinic, "100.00")["id"]]),
+        "package": iter([given.made(clinic.get("/v1/packages/CT-MRI-DAY"))["id"]]),
     }
     answer = APP.test_client().open(
         aimed(path, known | fresh),

@@ -212,7 +212,7 @@ def test_a_price_above_all_bounds_is_named(clinic):
 
 def test_a_draft_does_not_grow_without_end(clinic, monkeypatch):
     monkeypatch.setattr(repricing, "MOST", 3)
-    assert faults(moved(clinic, drafted(clinic), percent="1")) == [("", "too_many_lines")]
+    assert faults(moved(clinic, drafted(clinic), percent="1")) == [("", "order_too_long")]
 
 
 def test_it_needs_the_etag_and_takes_a_key(clinic):
