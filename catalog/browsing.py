@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import groupby
 from uuid import UUID
 
-from catalog import categories, listing, price_chart, price_history, price_lists, search, services, vat
+from catalog import categories, listing, packages, price_chart, price_history, price_lists, search, services, vat
 from catalog.listing import Days, Item, Offer, OrderHead
 from catalog.price_chart import Chart
 from catalog.price_history import PublicPast
@@ -80,6 +80,7 @@ class Page:
     clinic: Branch | None
     categories: Sequence[Category]
     sections: Sequence[Section]
+    packages: Sequence[packages.Offer]
     number: int
     pages: int
     total: int
@@ -111,17 +112,25 @@ def page(on: date, *, category: str | None, words: str | None, number: int) -> P
             wanted = wanted[(number - 1) * PER_PAGE : number * PER_PAGE]
             if within is None and not words:
                 wanted, pages = [], 1
+        sections = _sections(listing.items(conn, days, services=wanted) if wanted else [])
         return Page(
             on=on,
             price_list=price_lists.get(conn, price_lists.BASE),
             order=listing.newest_order(conn, on),
             clinic=clinic(conn),
             categories=found,
-            sections=_sections(listing.items(conn, days, services=wanted) if wanted else []),
+            sections=sections,
+            packages=_packages(conn, on, sections, all_of_them=within is None and not words) if number == 1 else [],
             number=number,
             pages=pages,
             total=total,
         )
+
+
+def _packages(conn: db.Connection, on: date, sections: Sequence[Section], *, all_of_them: bool) -> list[packages.Offer]:
+    if all_of_them:
+        return packages.listed(conn, price_lists.BASE, on)
+    return listing.packages_of(conn, on, {row.service.article for section in sections for row in section.rows})
 
 
 @dataclass(frozen=True)

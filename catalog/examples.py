@@ -42,6 +42,31 @@ FEED: dict[str, Any] = {
             ],
         }
     ],
+    "packages": [
+        {
+            "code": "CT-MRI-DAY",
+            "name": "МСКТ и МРТ в один день",
+            "note": None,
+            "total": "24930.00",
+            "list_amount": "27700.00",
+            "valid_from": "2026-11-23",
+            "valid_until": None,
+            "parts": [
+                {
+                    "article": article,
+                    "name": name,
+                    "doctor_rank": "none",
+                    "quantity": "1",
+                    "list_amount": alone,
+                    "share": share,
+                }
+                for article, name, alone, share in (
+                    ("CT-ABD-RP-BOLUS", "МСКТ брюшной полости с контрастированием", "14000.00", "12600.00"),
+                    ("MRI-ABD-RP", "МРТ брюшной полости", "13700.00", "12330.00"),
+                )
+            ],
+        }
+    ],
 }
 
 FEED_CSV = (

@@ -5,7 +5,7 @@ It is read of one day, or of a period with all that is ordered ahead in it. No o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from psycopg.types.range import DateRange
 
-from catalog import categories, price_lists, ranks, search, vat
+from catalog import categories, packages, price_lists, ranks, search, vat
 from catalog.price_lists import PriceList
 from clinic import db, errors, money
 from clinic.errors import Fault, InvalidInput
@@ -130,7 +130,8 @@ class Listing:
     """The public price list of a day, or of a period where there is one.
 
     Without `order` nothing had ever been priced up to the (first) day. `orders` are those that take effect within
-    the period. `changed_at` is when the catalog changed last, as this reading saw it.
+    the period. `packages` are those sold on the day of which some part is among the items. `changed_at` is when the
+    catalog changed last, as this reading saw it.
     """
 
     on: date
@@ -139,6 +140,7 @@ class Listing:
     order: OrderHead | None
     orders: Sequence[OrderHead]
     items: Sequence[Item]
+    packages: Sequence[packages.Offer]
     changed_at: datetime
 
     def as_json(self, lang: str) -> dict[str, Any]:
@@ -155,6 +157,7 @@ class Listing:
             "order": self.order and self.order.as_json(),
             **({"orders": [each.as_json() for each in self.orders]} if self.period else {}),
             "items": [_item_json(each, lang) for each in self.items],
+            **({} if self.period else {"packages": [each.public_json(lang) for each in self.packages]}),
         }
 
     def _days_json(self) -> dict[str, Any]:
@@ -233,15 +236,23 @@ def _listing(
         raise InvalidInput([Fault("?rank", "unknown_rank", (("doctor_rank", rank),))])
     within = None if category is None else categories.within(conn, category)
     found = search.understood_in_public(conn, words, days.as_range())
+    shown = items(conn, days, within=within, found=found, rank=rank)
     return Listing(
         on=days.first,
         period=period,
         price_list=price_lists.get(conn, price_lists.BASE),
         order=newest_order(conn, days.first),
         orders=_orders(conn, period) if period else [],
-        items=items(conn, days, within=within, found=found, rank=rank),
+        items=shown,
+        packages=[] if period else packages_of(conn, days.first, {each.service.article for each in shown}),
         changed_at=changed_at(conn),
     )
+
+
+def packages_of(conn: db.Connection, day: date, articles: Collection[str]) -> list[packages.Offer]:
+    """The public packages sold on `day` that have one of these services as a part."""
+    offers = packages.listed(conn, price_lists.BASE, day)
+    return [each for each in offers if any(part.article in articles for part in each.package.parts)]
 
 
 def items(

@@ -117,6 +117,9 @@ def standing(conn: db.Connection, order: Order) -> list[Standing]:
             FROM list
             JOIN price_list AS next ON next.code = list.fallback
            WHERE list.step < 8),
+        -- A list that is not in force that day is passed over, as everywhere.
+        asked AS (
+          SELECT list.code, list.step FROM list JOIN price_list USING (code) WHERE step = 0 OR valid @> %(day)s::date),
         -- The ranks that doctors of the clinic have on that day.
         held AS (
           SELECT DISTINCT promotion.doctor_rank
@@ -144,14 +147,14 @@ def standing(conn: db.Connection, order: Order) -> list[Standing]:
           JOIN category ON category.code = service.category
           JOIN doctor_rank AS rank ON service.priced_by_rank OR rank.code = 'none' OR rank.code = ANY (wanted.ranks)
           LEFT JOIN LATERAL (
-            SELECT price.kind, price.amount, price.valid, price.price_list, price.order_id, list.step
-              FROM list
+            SELECT price.kind, price.amount, price.valid, price.price_list, price.order_id, asked.step
+              FROM asked
               JOIN price ON price.service_id = service.id
-               AND price.price_list = list.code
+               AND price.price_list = asked.code
                AND price.doctor_rank = rank.code
                AND price.valid @> %(day)s::date
                AND price.corrected_by IS NULL
-             ORDER BY list.step
+             ORDER BY asked.step
              LIMIT 1) AS old ON true
           LEFT JOIN price_order ON price_order.id = old.order_id
          ORDER BY service.article COLLATE "C", rank.position

@@ -19,7 +19,7 @@ from uuid import UUID
 import marshmallow as ma
 
 from catalog import prices
-from catalog.package_split import Package, Part, Split, split
+from catalog.package_split import Package, Part, Share, Split, split
 from catalog.price_lists import NameOut
 from catalog.prices import Priced, Unpriced
 from clinic import db, errors, money
@@ -167,6 +167,42 @@ class Offer:
             ],
             "warnings": [each.as_json(lang) for each in self.warnings],
         }
+
+    def public_json(self, lang: str) -> dict[str, Any]:
+        """What the public list says of a package that is sold that day; the shares of its parts add up to `total`."""
+        package, russian = self.package, lang == "ru"
+        sold = self.sold
+        return {
+            "code": package.code,
+            "name": package.name_ru if russian else package.name_en,
+            "note": package.note,
+            "total": money.text(sold.total),
+            "list_amount": money.text(sold.list_amount),
+            "valid_from": package.valid_from,
+            "valid_until": package.valid_until,
+            "parts": [
+                {
+                    "article": part.article,
+                    "name": part.name_ru if russian else part.name_en,
+                    "doctor_rank": part.doctor_rank,
+                    "quantity": f"{part.quantity.normalize():f}",
+                    "list_amount": money.text(share.list_amount),
+                    "share": money.text(share.amount),
+                }
+                for part, share in self.in_parts
+            ],
+        }
+
+    @property
+    def in_parts(self) -> list[tuple[Part, Share]]:
+        """The parts of a package that is sold that day, each with its share."""
+        return list(zip(self.package.parts, self.sold.shares, strict=True))
+
+    @property
+    def sold(self) -> Split:
+        """The split of a package that is sold that day; ask no other one."""
+        assert isinstance(self.split, Split), "only packages with a price are shown"
+        return self.split
 
 
 def _part_json(part: Part) -> dict[str, Any]:
@@ -319,7 +355,7 @@ def sold_on(versions: Sequence[Package] | None, code: str, day: date) -> Package
 def listed(conn: db.Connection, price_list: str, day: date) -> list[Offer]:
     """What strangers may see: the packages of a public list on a day with their splits, by two statements.
 
-    Of a list that is not public there are none. One that cannot be sold that day is there with the reason.
+    Of a list that is not public there are none, and none that cannot be sold that day.
     """
     found = _whole(
         db.many(
@@ -336,7 +372,9 @@ def listed(conn: db.Connection, price_list: str, day: date) -> list[Offer]:
     )
     splits = _splits(conn, [(package, day) for package in found]) if found else []
     return [
-        Offer(package, day, sold, tuple(_warnings([(day, sold)]))) for package, sold in zip(found, splits, strict=True)
+        Offer(package, day, sold, tuple(_warnings([(day, sold)])))
+        for package, sold in zip(found, splits, strict=True)
+        if isinstance(sold, Split)
     ]
 
 

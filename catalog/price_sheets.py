@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from catalog import price_lists
+from catalog import price_lists, vat
 from catalog.price_lists import PriceList
 from clinic import branches, db, money
 from clinic.errors import NotFound
@@ -114,20 +114,15 @@ def _item(entries: Sequence[Entry], asked: str, lang: str) -> dict[str, Any]:
         "nomenclature_codes": service.nomenclature_codes,
         "unit": service.unit,
         "note": service.note,
-        "vat": {"category": service.vat_category, "rate": _rate(service.vat_rate)},
+        "vat": {
+            "category": service.vat_category,
+            "rate": None if service.vat_rate is None else vat.shown(service.vat_rate),
+            "text": vat.mark(service.vat_rate, lang),
+        },
         "min": money.text(min(amounts)) if amounts else None,
         "max": money.text(max(amounts)) if amounts else None,
         "prices": [each.as_json(asked, lang) for each in entries],
     }
-
-
-def _rate(rate: Decimal | None) -> str | None:
-    return None if rate is None else shown_rate(rate)
-
-
-def shown_rate(rate: Decimal) -> str:
-    """«22», «16.67»: without the zeros behind."""
-    return f"{rate.normalize():f}"
 
 
 def read(code: str, on: date, *, public: bool = False) -> PriceSheet:
@@ -172,6 +167,8 @@ def _entries(conn: db.Connection, code: str, on: date) -> list[Entry]:
           SELECT DISTINCT ON (price.service_id, price.doctor_rank)
                  price.service_id, price.doctor_rank, price.kind, price.amount, price.valid, price.order_id, list.code
             FROM list
+            -- A fallback that is not in force that day is passed over, as everywhere.
+            JOIN price_list ON price_list.code = list.code AND (list.step = 0 OR price_list.valid @> %(on)s::date)
             JOIN price ON price.price_list = list.code AND price.valid @> %(on)s::date AND price.corrected_by IS NULL
            ORDER BY price.service_id, price.doctor_rank, list.step)
         SELECT service.article, service.name_ru, service.name_en, service.category,

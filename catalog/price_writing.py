@@ -15,9 +15,9 @@ from typing import Any
 
 import xlsxwriter
 
-from catalog import services, tables
+from catalog import services, tables, vat
 from catalog.price_columns import HEADINGS
-from catalog.price_sheets import Entry, PriceSheet, shown_rate
+from catalog.price_sheets import Entry, PriceSheet
 from clinic import dates, http, money, pdf
 
 TYPES = {
@@ -174,7 +174,7 @@ def _paper(sheet: PriceSheet, lang: str) -> dict[str, Any]:
     """Every word of the paper."""
     russian = lang == "ru"
     requisites = sheet.requisites or {}
-    vats = {_vat(each, lang) for each in sheet.own}
+    vats = {vat.mark(each.vat_rate, lang) for each in sheet.own}
     one_vat = next(iter(vats)) if len(vats) == 1 else None
     clinic = requisites.get("name") or sheet.clinic
     return {
@@ -224,7 +224,7 @@ def _no_requisites(*, russian: bool) -> str:
 
 def _rubles(one_vat: str | None, *, russian: bool) -> str:
     said = "Цены в рублях" if russian else "Prices are in rubles"
-    return f"{said}. {one_vat}." if one_vat else f"{said}."
+    return f"{said}. {one_vat[0].upper()}{one_vat[1:]}." if one_vat else f"{said}."
 
 
 def _section(entries: Sequence[Entry], one_vat: str | None, lang: str) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def _item(entries: Sequence[Entry], one_vat: str | None, lang: str) -> dict[str,
     service, russian = entries[0], lang == "ru"
     notes = [] if service.unit == services.UNIT else [f"{'Единица' if russian else 'Unit'}: {service.unit}"]
     notes += [service.note] if service.note else []
-    notes += [] if one_vat else [_vat(service, lang)]
+    notes += [] if one_vat else [vat.mark(service.vat_rate, lang)]
     return {
         "article": _breakable(service.article),
         "name": service.name_ru if russian else service.name_en,
@@ -270,16 +270,6 @@ def _said(entry: Entry, lang: str) -> str:
     if entry.kind == "from":
         return f"{'от' if lang == 'ru' else 'from'}{money.NBSP}{amount}"
     return amount
-
-
-def _vat(entry: Entry, lang: str) -> str:
-    """Exempt is not 0 %."""
-    if entry.vat_rate is None:
-        return "Без НДС" if lang == "ru" else "No VAT"
-    rate = shown_rate(entry.vat_rate).replace(".", ",")
-    if not entry.vat_rate:
-        return f"{'НДС' if lang == 'ru' else 'VAT'} {rate}{money.NBSP}%"
-    return f"{'В том числе НДС' if lang == 'ru' else 'VAT included:'} {rate}{money.NBSP}%"
 
 
 def _footnotes(sheet: PriceSheet, *, russian: bool) -> Iterable[str]:

@@ -108,10 +108,35 @@ class FeedOrderOut(ma.Schema):
     effective_from = ma.fields.Date(required=True)
 
 
+class FeedPackagePartOut(ma.Schema):
+    """A part of a package: what it costs alone, and its share of what the package costs."""
+
+    article = ma.fields.String(required=True)
+    name = ma.fields.String(required=True)
+    doctor_rank = ma.fields.String(required=True)
+    quantity = ma.fields.String(required=True)
+    list_amount = ma.fields.String(required=True)
+    share = ma.fields.String(required=True)
+
+
+class FeedPackageOut(ma.Schema):
+    """A package on offer. The shares of its parts add up to `total`; one by one they cost `list_amount`."""
+
+    code = ma.fields.String(required=True)
+    name = ma.fields.String(required=True)
+    note = ma.fields.String(required=True, allow_none=True)
+    total = ma.fields.String(required=True)
+    list_amount = ma.fields.String(required=True)
+    valid_from = ma.fields.Date(required=True)
+    valid_until = ma.fields.Date(required=True, allow_none=True)
+    parts = ma.fields.List(ma.fields.Nested(FeedPackagePartOut), required=True)
+
+
 class FeedOut(ma.Schema):
     """The price list of a day, or of the period `from` to `until` with `orders`, in rubles.
 
-    `order` is the last one that had taken effect by the (first) day, `orders` are those that do within the period."""
+    `order` is the last one that had taken effect by the (first) day, `orders` are those that do within the period.
+    `packages` are there for a day: those of which some part is among the items."""
 
     on = ma.fields.Date(required=True, allow_none=True)
     first = ma.fields.Date(data_key="from")
@@ -122,6 +147,7 @@ class FeedOut(ma.Schema):
     order = ma.fields.Nested(FeedOrderOut, required=True, allow_none=True)
     orders = ma.fields.List(ma.fields.Nested(FeedOrderOut))
     items = ma.fields.List(ma.fields.Nested(FeedItemOut), required=True)
+    packages = ma.fields.List(ma.fields.Nested(FeedPackageOut))
 
 
 class ServicesQuery(lists.Page):

@@ -160,6 +160,16 @@ def test_a_change_above_thirty_percent_is_worth_a_look(new, expected):
     assert codes(preview(line("MRI-1", new))["lines"][0]["warnings"]) == expected
 
 
+def test_a_fallback_list_whose_term_is_over_is_passed_over(opened):
+    a_list(opened, "former", None)
+    a_list(opened, "staff", "former")
+    published(line("MRI-1", "100.00"), price_list="former")
+    with psycopg.connect(opened.owner, autocommit=True) as owner:
+        owner.execute("UPDATE price_list SET valid = daterange(NULL, %s) WHERE code = 'former'", (TODAY,))
+    (only,) = preview(line("MRI-1", "90.00"), price_list="staff")["lines"]
+    assert (only["effect"], only["old"]) == ("new", None)
+
+
 def test_a_price_that_is_the_fallback_lists_too_is_no_mistake(opened):
     a_list(opened, "staff", "base")
     published(line("MRI-1", "100.00"))

