@@ -110,16 +110,8 @@ def standing(conn: db.Connection, order: Order) -> list[Standing]:
         conn,
         Standing,
         """
-        WITH RECURSIVE list AS (
-          SELECT code, fallback, 0 AS step FROM price_list WHERE code = %(list)s::text
-           UNION ALL
-          SELECT next.code, next.fallback, list.step + 1
-            FROM list
-            JOIN price_list AS next ON next.code = list.fallback
-           WHERE list.step < 8),
-        -- A list that is not in force that day is passed over, as everywhere.
-        asked AS (
-          SELECT list.code, list.step FROM list JOIN price_list USING (code) WHERE step = 0 OR valid @> %(day)s::date),
+        WITH list AS MATERIALIZED (SELECT code, valid, step FROM price_lists_asked(%(list)s::text)),
+        asked AS (SELECT code, step FROM list WHERE step = 0 OR valid @> %(day)s::date),
         -- The ranks that doctors of the clinic have on that day.
         held AS (
           SELECT DISTINCT promotion.doctor_rank

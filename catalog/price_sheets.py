@@ -156,20 +156,13 @@ def _entries(conn: db.Connection, code: str, on: date) -> list[Entry]:
         conn,
         Entry,
         """
-        WITH RECURSIVE list AS (
-          SELECT code, fallback, 0 AS step FROM price_list WHERE code = %(list)s::text
-           UNION ALL
-          SELECT next.code, next.fallback, list.step + 1
-            FROM list
-            JOIN price_list AS next ON next.code = list.fallback
-           WHERE list.step < 8),
+        WITH list AS MATERIALIZED (SELECT code, valid, step FROM price_lists_asked(%(list)s::text)),
         found AS (
           SELECT DISTINCT ON (price.service_id, price.doctor_rank)
                  price.service_id, price.doctor_rank, price.kind, price.amount, price.valid, price.order_id, list.code
             FROM list
-            -- A fallback that is not in force that day is passed over, as everywhere.
-            JOIN price_list ON price_list.code = list.code AND (list.step = 0 OR price_list.valid @> %(on)s::date)
             JOIN price ON price.price_list = list.code AND price.valid @> %(on)s::date AND price.corrected_by IS NULL
+           WHERE list.step = 0 OR list.valid @> %(on)s::date
            ORDER BY price.service_id, price.doctor_rank, list.step)
         SELECT service.article, service.name_ru, service.name_en, service.category,
                category.name_ru AS category_ru, category.name_en AS category_en,

@@ -155,13 +155,7 @@ def on(conn: db.Connection, price_list: str, wanted: Sequence[Wanted]) -> list[P
         conn,
         _Found,
         """
-        WITH RECURSIVE list AS (
-          SELECT code, fallback, valid, 0 AS step FROM price_list WHERE code = %(list)s::text
-           UNION ALL
-          SELECT next.code, next.fallback, next.valid, list.step + 1
-            FROM list
-            JOIN price_list AS next ON next.code = list.fallback
-           WHERE list.step < 8)
+        WITH list AS MATERIALIZED (SELECT code, valid, step FROM price_lists_asked(%(list)s::text))
         SELECT asked.code IS NOT NULL AS list_known, asked.valid @> wanted.day AS in_force,
                lower(asked.valid) AS list_since, upper(asked.valid) - 1 AS list_until,
                service.name_ru, service.name_en, service.nomenclature_codes, service.unit, service.vat_category,

@@ -37,6 +37,19 @@ END $$;
 CREATE TRIGGER price_list_stays BEFORE INSERT OR UPDATE ON price_list
   FOR EACH ROW EXECUTE FUNCTION price_list_stays();
 
+-- The lists a price is looked for in: the one asked (step 0), and those it falls back to, one after the other. One that
+-- is not in force on a day is passed over that day; whether the list asked must be, the statement says.
+CREATE FUNCTION price_lists_asked(asked text, OUT code text, OUT valid daterange, OUT step integer)
+RETURNS SETOF record LANGUAGE sql STABLE ROWS 2 SET search_path = public, pg_temp AS $$
+  WITH RECURSIVE list AS (
+    SELECT code, fallback, valid, 0 AS step FROM price_list WHERE code = asked
+     UNION ALL
+    SELECT next.code, next.fallback, next.valid, list.step + 1
+      FROM list
+      JOIN price_list AS next ON next.code = list.fallback)
+  SELECT code, valid, step FROM list
+$$;
+
 -- ---- Ranks and doctors ----
 
 ALTER TABLE doctor_rank
