@@ -32,12 +32,13 @@ PAGES = (
     "clinic.pages",
     "catalog.pages",
     "catalog.order_pages",
+    "catalog.import_pages",
     "catalog.file_pages",
     "billing.pages",
     "billing.act_pages",
     "billing.payment_pages",
 )
-WORK = ("catalog.price_imports",)
+WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_imports")
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 
 

@@ -194,6 +194,16 @@ PREVIEW: dict[str, Any] = {
     "warnings": [],
 }
 
+REGISTER: dict[str, Any] = {
+    "rows": 10452,
+    "problems": [],
+    "warnings": [],
+    "codes": 10390,
+    "in_force": 10120,
+    "added": 14,
+    "withdrawn": 3,
+}
+
 REPORT: dict[str, Any] = {
     "rows": 31,
     "accepted": 31,

@@ -131,16 +131,17 @@ class _Coded:
     nomenclature_codes: list[str]
 
 
-def check(conn: db.Connection, day: date) -> list[tuple[str, Fault]]:
-    """Article and fault of every service on sale whose code is unknown or withdrawn on `day`."""
+def check(conn: db.Connection, day: date, *, missing: bool = False) -> list[tuple[str, Fault]]:
+    """Article and fault of every service on sale whose code is unknown or withdrawn on `day`, or also `missing`."""
     rows = db.many(
         conn,
         _Coded,
         """
         SELECT article, nomenclature_codes FROM medical_service
-         WHERE active AND nomenclature_codes <> '{}'
+         WHERE active AND (%(missing)s::boolean OR nomenclature_codes <> '{}')
          ORDER BY article COLLATE "C"
         """,
+        {"missing": missing},
     )
     told = warnings(conn, day, {each.article: each.nomenclature_codes for each in rows})
     return [(article, fault) for article, faults in told.items() for fault in faults]
@@ -148,6 +149,22 @@ def check(conn: db.Connection, day: date) -> list[tuple[str, Fault]]:
 
 def is_loaded(conn: db.Connection) -> bool:
     return bool(db.value(conn, "SELECT EXISTS (SELECT FROM nomenclature)"))
+
+
+@dataclass(frozen=True)
+class Stock:
+    """How many codes are loaded, and how many of them are in force."""
+
+    codes: int
+    in_force: int
+
+
+def stock(conn: db.Connection) -> Stock:
+    """What is loaded of the register."""
+    found = db.find(
+        conn, Stock, "SELECT count(*) AS codes, count(*) FILTER (WHERE in_force) AS in_force FROM nomenclature"
+    )
+    return found or Stock(0, 0)
 
 
 # ---- Loading ----
@@ -179,6 +196,11 @@ def load(change: Change, raw: bytes, *, dry_run: bool = False, watch: Watch = it
             "nomenclature.loaded", ids.new(), codes=report.codes, added=report.added, withdrawn=report.withdrawn
         )
     return report
+
+
+def rows_of(raw: bytes) -> int:
+    """How many rows a register's file has; 0 when it cannot be read."""
+    return _read(raw, lambda _: ()).rows
 
 
 def _store(conn: db.Connection, entries: Sequence[Entry]) -> None:

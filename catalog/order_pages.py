@@ -35,7 +35,7 @@ from catalog.order_lines import Line, OrderLineIn
 from catalog.previewing import Preview
 from catalog.price_orders import Order
 from catalog.prices import Priced
-from clinic import clock, db, errors, fields, forms, html, http, staff
+from clinic import clock, db, fields, forms, html, http, staff
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, NotFound, Problem
 
@@ -228,7 +228,7 @@ def _changed(order_id: UUID, work: Callable[[Change, Order], Any]) -> AnyRespons
     try:
         with forms.change() as change:
             order = price_orders.locked(change.conn, order_id)
-            _must_be_seen(order, typed)
+            forms.must_have_seen(order.row_version)
             work(change, order)
     except InvalidInput as wrong:
         return _order_page(order_id, _Sent(typed, faults=wrong.faults))
@@ -238,11 +238,6 @@ def _changed(order_id: UUID, work: Callable[[Change, Order], Any]) -> AnyRespons
         return _order_page(order_id, _Sent(typed, refusal=refusal))
     back = html.local(typed.get("back"))
     return redirect(back if back.startswith("/catalog/") else f"/catalog/orders/{order_id}", 303)
-
-
-def _must_be_seen(order: Order, typed: dict[str, str]) -> None:
-    if typed.get("version") != str(order.row_version):
-        raise errors.PreconditionFailed(current=http.etag(order.id, order.row_version))
 
 
 def _order_page(order_id: UUID, sent: _Sent | None = None) -> Response:
@@ -352,7 +347,7 @@ def publish(order_id: UUID) -> AnyResponse:
     version = typed.get("version", "")
     try:
         forms.loaded(_ConfirmIn(), typed)
-        forms.once(key, {"order": str(order_id), "version": version}, lambda change: _publish(change, order_id, typed))
+        forms.once(key, {"order": str(order_id), "version": version}, lambda change: _publish(change, order_id))
     except InvalidInput as wrong:
         return _confirm_page(order_id, key=key, faults=wrong.faults)
     except NotFound:
@@ -362,8 +357,8 @@ def publish(order_id: UUID) -> AnyResponse:
     return redirect(f"/catalog/orders/{order_id}", 303)
 
 
-def _publish(change: Change, order_id: UUID, typed: dict[str, str]) -> UUID:
-    _must_be_seen(price_orders.locked(change.conn, order_id), typed)
+def _publish(change: Change, order_id: UUID) -> UUID:
+    forms.must_have_seen(price_orders.locked(change.conn, order_id).row_version)
     return publishing.publish(change, order_id).id
 
 

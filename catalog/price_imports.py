@@ -16,7 +16,7 @@ from clinic.jobs import Job, Task
 KIND = "price_import"
 MOST_ROWS = 2000
 """Rows that are read while the caller waits."""
-_LARGEST = 2 * 2**20
+LARGEST_AT_ONCE = 2 * 2**20
 """Bytes of a file whose rows are not even counted while the caller waits."""
 
 
@@ -90,7 +90,7 @@ def wanted(change: Change, given: dict[str, Any], *, dry_run: bool) -> Import:
 
 def is_long(file: bytes) -> bool:
     """Whether a file has more rows than are read while the caller waits. Ask before a transaction is open."""
-    return len(file) > _LARGEST or price_rows.read(file, lambda _: ()).count > MOST_ROWS
+    return len(file) > LARGEST_AT_ONCE or price_rows.read(file, lambda _: ()).count > MOST_ROWS
 
 
 def load(change: Change, wanted: Import, lang: str, watch: price_rows.Watch = iter) -> dict[str, Any]:

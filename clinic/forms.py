@@ -12,7 +12,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import request
 
-from clinic import command, fields, http, idempotency
+from clinic import command, errors, fields, http, idempotency
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput
 
@@ -41,6 +41,35 @@ def by_field(faults: Sequence[Fault], said: Mapping[str, tuple[str, str]] | None
         ru, en = (said or {}).get(fault.code) or (fault.message("ru"), fault.message("en"))
         found.setdefault(fault.pointer.strip("/").replace("/", "-"), []).append(ru if lang == "ru" else en)
     return found
+
+
+def members(typed: Mapping[str, str], *names: str) -> dict[str, Any]:
+    """Fields as the members of a JSON body: `name-ru` is `ru` of `name`, and a field left empty is null."""
+    found: dict[str, Any] = {}
+    for name in names:
+        outer, _, inner = name.partition("-")
+        value = typed.get(name, "").strip() or None
+        if inner:
+            found.setdefault(outer, {})[inner] = value
+        else:
+            found[outer] = value
+    return found
+
+
+def given(raw: dict[str, Any]) -> dict[str, Any]:
+    """`members` without those left empty, for shapes that take no null."""
+    inner = {name: given(value) if isinstance(value, dict) else value for name, value in raw.items()}
+    return {name: value for name, value in inner.items() if value is not None}
+
+
+def must_have_seen(row_version: int) -> None:
+    """Check that the form was filled in over the version that is current, under the row's lock.
+
+    Raises:
+        PreconditionFailed: somebody has changed it meanwhile.
+    """
+    if request.form.get("version") != str(row_version):
+        raise errors.PreconditionFailed()
 
 
 def search_words(typed: str | None) -> str:

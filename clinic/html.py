@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from flask import Flask, Response, current_app, g, redirect, request, url_for
 from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from clinic import dates, http, money, staff
@@ -76,10 +77,13 @@ def door(place: int, path: str, name: tuple[str, str], about: tuple[str, str], *
     doors.sort(key=lambda each: each.place)
 
 
-def page(*, may: str) -> Callable[[View], View]:
+def page(
+    *, may: str, files: int | None = None, too_large: Callable[[], AnyResponse] | None = None
+) -> Callable[[View], View]:
     """A page for signed-in people who have the scope `may`, or for everybody with `http.PUBLIC`.
 
-    Strangers who ask to read are sent to sign in. What changes anything comes from a form of ours.
+    Strangers who ask to read are sent to sign in. What changes anything comes from a form of ours. A form that brings
+    a file may have `files` bytes; one that has more is not read, and `too_large` answers it.
     """
 
     def decorate(view: View) -> View:
@@ -96,7 +100,14 @@ def page(*, may: str) -> Callable[[View], View]:
                     return redirect(sign_in_address(), 303)
                 known.must(may)
                 if changes:
-                    must_be_of_this_session()
+                    if files is not None:
+                        request.max_content_length = files
+                    try:
+                        must_be_of_this_session()
+                    except RequestEntityTooLarge:
+                        if too_large is None:
+                            raise
+                        return too_large()
             return view(*args, **kwargs)
 
         wrapper.scope = may  # type: ignore[attr-defined]

@@ -258,7 +258,7 @@ def test_a_refusal_of_the_order_is_the_same_at_once_and_later(clinic, opened, or
 
 
 def test_a_file_of_many_bytes_is_a_job_without_being_looked_at(clinic):
-    wide = RIGHT + b"\r\n" + b";" * price_imports._LARGEST
+    wide = RIGHT + b"\r\n" + b";" * price_imports.LARGEST_AT_ONCE
     assert sent(clinic, wide).status_code == 202
 
 
