@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import select
@@ -201,9 +202,12 @@ def _opened(urls: Urls) -> Iterator[None]:
         db.close_pool()
 
 
+_prefixes = itertools.count()
+
+
 def _letters() -> str:
-    """A prefix of four capitals, hardly ever given out before."""
-    return "".join("АБВГДЕЖЗИКЛМНОПР"[int(digit, 16)] for digit in uuid.uuid4().hex[:4])
+    """A prefix of four capitals that was never given out before."""
+    return "".join("АБВГДЕЖЗИКЛМНОПР"[int(digit, 16)] for digit in f"{next(_prefixes):04x}")
 
 
 # ---- Its callers ----

@@ -514,7 +514,7 @@ def test_the_worker_sweeps_keys_sessions_and_jobs(opened):
             """
         )
     with at_work(opened):
-        assert soon(lambda: set(done_chores(opened)) == {"idempotency_purge", "sign_in_purge", "job_purge"})
+        assert soon(lambda: {"idempotency_purge", "sign_in_purge", "job_purge"} <= set(done_chores(opened)))
     with psycopg.connect(opened.owner) as owner:
         assert owner.execute("SELECT who FROM sign_in_failure").fetchall() == [("new",)]
         assert owner.execute("SELECT key FROM idempotency").fetchall() == [("new-new-new",)]
