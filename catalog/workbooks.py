@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Any
-from xml.etree import ElementTree
 
 import orjson
 import python_calamine
+from defusedxml.ElementTree import ParseError, fromstring
 
 from catalog import old_workbooks, tables
 from catalog.tables import Look, Unreadable
@@ -136,7 +136,7 @@ def _looks_of_new(raw: bytes) -> dict[str, Look]:
         with zipfile.ZipFile(io.BytesIO(raw)) as packed:
             _check(packed)
             return {name: _look(packed.read(part)) for name, part in _sheets(packed).items()}
-    except (zipfile.BadZipFile, zlib.error, ElementTree.ParseError, KeyError, EOFError, OSError, ValueError) as exc:
+    except (zipfile.BadZipFile, zlib.error, ParseError, KeyError, EOFError, OSError, ValueError) as exc:
         raise Unreadable("unreadable_file") from exc
     except (NotImplementedError, RuntimeError) as exc:  # packed in a way no Excel does, or encrypted by the packer
         raise Unreadable("unreadable_file") from exc
@@ -162,11 +162,10 @@ def _check(packed: zipfile.ZipFile) -> None:
 def _sheets(packed: zipfile.ZipFile) -> dict[str, str]:
     """Name of each sheet -> its part."""
     targets = {
-        each.get("Id", ""): each.get("Target", "")
-        for each in ElementTree.fromstring(packed.read("xl/_rels/workbook.xml.rels"))
+        each.get("Id", ""): each.get("Target", "") for each in fromstring(packed.read("xl/_rels/workbook.xml.rels"))
     }
     found = {}
-    for element in ElementTree.fromstring(packed.read("xl/workbook.xml")).iter():
+    for element in fromstring(packed.read("xl/workbook.xml")).iter():
         if element.tag.rpartition("}")[2] == "sheet":
             relation = next((text for name, text in element.attrib.items() if name.endswith("}id")), "")
             target = targets.get(relation, "")

@@ -373,7 +373,7 @@ def retrying(work: Callable[[], Result], *, repeatable: bool) -> Result:
             enough = tries_left and end - time.monotonic() >= _RETRY_NEEDS
             if not (enough and _worth_retrying(exc, repeatable, last=tries_left < _TRIES - 1)):
                 raise _named(exc) from exc
-            time.sleep(random.uniform(0.005, 0.03))
+            time.sleep(random.uniform(0.005, 0.03))  # spreads callers, guards nothing  # nosec B311
     raise AssertionError("unreachable")
 
 

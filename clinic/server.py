@@ -278,7 +278,7 @@ class _WebServer:
 def _local_address(listener: socket.socket) -> tuple[str, int]:
     """Where this machine reaches the listener, which may listen everywhere."""
     host, port = listener.getsockname()[:2]
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # it asks, and binds nothing  # nosec B104
 
 
 def _environment(settings: Settings, database_url: str) -> dict[str, str]:
