@@ -22,10 +22,9 @@ backlog = 512
 limit_request_line = 4094
 limit_request_fields = 60
 max_requests = 0  # renewing workers lifted the slowest answers fourfold
-# The workers' sign of life is a file: on a slow disk it would stop them.
-worker_tmp_dir = (
-    "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
-)  # gunicorn makes a file of its own there  # nosec B108
+# The workers' sign of life is a file: on a slow disk it would stop them. gunicorn makes one of its own there.
+_MEMORY = "/dev/shm"  # nosec B108
+worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
 # By default all instances of a user would share one socket in the home folder.
 control_socket_disable = True
 accesslog = None
