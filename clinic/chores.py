@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clinic import db, idempotency, jobs, staff
+from clinic import db, idempotency, jobs, limits, staff
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -78,6 +78,12 @@ def _purge_sign_ins() -> None:
         staff.purge(conn)
 
 
+def _purge_limits() -> None:
+    with db.transaction() as conn:
+        limits.purge(conn)
+
+
 every(HOUR, "idempotency_purge", _purge_keys)
+every(HOUR, "limit_purge", _purge_limits)
 every(HOUR, "sign_in_purge", _purge_sign_ins)
 every(DAY, "job_purge", jobs.purge)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ class Problem(Exception):
 
     status: ClassVar[int] = 500
     ru: ClassVar[str] = ""
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = {}
 
     def __init__(self, detail: str | None = None, **members: Any) -> None:
         """`detail` says what is wrong this time; `members` are further members of the answer, for programs."""
@@ -188,7 +189,7 @@ class Unauthorized(Problem):
 
     status = 401
     ru = "Неизвестно, кто вы\n\nПошлите `Authorization: Bearer cb_…` с действующим ключом."
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
 
 class Forbidden(Refused):
@@ -226,7 +227,7 @@ class InProgress(Conflict):
         "Первый вызов с этим ключом ещё выполняется\n\n"
         "Повторите тот же запрос с тем же ключом через Retry-After секунд."
     )
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
 class AlreadyExists(Conflict):
@@ -313,7 +314,13 @@ class TooManyRequests(Problem):
 
     status = 429
     ru = "Слишком много запросов\n\nПодождите Retry-After секунд."
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
+    headers: Mapping[str, str] = {"Retry-After": "5"}
+
+    def __init__(self, retry_after: int | None = None) -> None:
+        """`retry_after` in seconds, where it is known."""
+        super().__init__()
+        if retry_after is not None:
+            self.headers = {"Retry-After": str(retry_after)}
 
 
 class InternalError(Problem):
@@ -336,4 +343,4 @@ class DatabaseAway(Problem):
         "База данных сейчас не отвечает\n\n"
         "Судьба записи неизвестна: повторяйте тот же запрос с тем же ключом, пока не придёт другой ответ."
     )
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers: Mapping[str, str] = {"Retry-After": "1"}
