@@ -27,6 +27,7 @@ ROUTES = (
     "billing.routes",
     "billing.act_routes",
     "billing.payment_routes",
+    "billing.quote_verification_routes",
 )
 PAGES = (
     "clinic.pages",
@@ -37,6 +38,7 @@ PAGES = (
     "billing.pages",
     "billing.act_pages",
     "billing.payment_pages",
+    "billing.quote_verification_pages",
 )
 WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_imports")
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""

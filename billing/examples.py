@@ -112,6 +112,21 @@ QUOTE: dict[str, Any] = {
     "totals": _TOTALS,
     **_MADE,
 }
+VERIFIED: dict[str, Any] = {
+    "genuine": True,
+    "code": "7K3Q-92MT-F",
+    "revision": 1,
+    "newest_revision": 1,
+    "status": "sent",
+    "date": "2026-11-23",
+    "valid_until": "2026-12-23",
+    "currency": "RUB",
+    "total": "19300.00",
+    "lines": 2,
+    "fingerprint": "9f2b-5d1b-0c5f",
+    "total_agrees": True,
+    "fingerprint_agrees": None,
+}
 INVOICE: dict[str, Any] = {
     "id": "0197d1b1-04b3-7d10-8f2b-5d1b0c5f5a11",
     "number": "2026-000001",

@@ -10,7 +10,19 @@ from flask import Blueprint, Flask, Response, current_app, redirect, render_temp
 from werkzeug.wrappers import Response as AnyResponse
 
 from billing import desk as desks
-from billing import exports, invoices, invoicing, issuing, quote_codes, quotes, quoting, receiving, till, words
+from billing import (
+    exports,
+    invoices,
+    invoicing,
+    issuing,
+    quote_codes,
+    quote_verification,
+    quotes,
+    quoting,
+    receiving,
+    till,
+    words,
+)
 from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quotes import Quote, QuoteLine
@@ -244,7 +256,13 @@ def print_quote(quote_id: UUID) -> str:
     with db.transaction() as conn:
         quote, lines = _quote(conn, http.actor(), quote_id, "print")
         branch = branches.of_id(conn, quote.branch_id)
-    return render_template("quote_print.html", document=quotes.as_json(quote, lines), requisites=branch.requisites)
+        fingerprint = quote_verification.fingerprint(conn, quote)
+    return render_template(
+        "quote_print.html",
+        document=quotes.as_json(quote, lines),
+        requisites=branch.requisites,
+        fingerprint=fingerprint,
+    )
 
 
 def _quote(conn: db.Connection, actor: Actor, quote_id: UUID, action: str) -> tuple[Quote, list[QuoteLine]]:

@@ -10,6 +10,7 @@ import secrets
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ON_PAPER = re.compile(r"([^/]*)(?:/([0-9]{1,5}))?", re.ASCII)
 FORM = r"[0-9A-HJKMNP-TV-Z]{4}-?[0-9A-HJKMNP-TV-Z]{4}-?[0-9A-HJKMNP-TV-Z]"
 
 
@@ -42,3 +43,11 @@ def read(text: str) -> str | None:
     if not re.fullmatch(FORM, code) or check_character(code[:8]) != code[8]:
         return None
     return code
+
+
+def read_paper(text: str) -> tuple[str, int | None] | None:
+    """Code and revision as a paper has them, 7K3Q-92MT-F/2; the revision may be left out. None as for `read`."""
+    parts = _ON_PAPER.fullmatch(text.strip())
+    if parts is None or (code := read(parts[1])) is None:
+        return None
+    return code, int(parts[2]) if parts[2] else None
