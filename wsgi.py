@@ -31,6 +31,7 @@ ROUTES = (
 )
 PAGES = (
     "clinic.pages",
+    "clinic.metrics_routes",
     "catalog.pages",
     "catalog.order_pages",
     "catalog.import_pages",
@@ -47,7 +48,7 @@ WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_impo
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import clock, http, openapi, pages
+    from clinic import clock, http, observing, openapi, pages
 
     settings = settings or from_environment()
     clock.use_zone(settings.timezone)
@@ -67,7 +68,8 @@ def create_app(settings: Settings | None = None) -> App:
         api.register_blueprint(import_module(module).bp)
     for module in PAGES:
         app.register_blueprint(import_module(module).bp)
-    app.wsgi_app = feed.Front(app.wsgi_app)  # type: ignore[method-assign]
+    observed = observing.Observed(logged=settings.log_requests, measured=settings.metrics_token is not None)
+    app.wsgi_app = observing.Front(feed.Front(app.wsgi_app), observed)  # type: ignore[method-assign]
     return app
 
 

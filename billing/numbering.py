@@ -6,12 +6,13 @@ first it would let a tenth of the documents through. A rollback gives the number
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, LiteralString
 from uuid import UUID
 
-from clinic import db
+from clinic import db, metrics
 from clinic.errors import Conflict
 
 PREFIXES = {"invoice": "", "credit_note": "К-", "act": "А-"}
@@ -163,3 +164,12 @@ def proof(conn: db.Connection, branch_id: UUID | None = None) -> list[Series]:
         """,
         {"branch": branch_id},
     )
+
+
+@metrics.ask("clinic_documents", "Documents that bear a number.", "branch", "kind", "year")
+def _numbered(conn: db.Connection) -> Iterator[tuple[tuple[str, ...], float]]:
+    # From the counters: counting a million documents would take as long as making a thousand.
+    for branch, kind, year, count in conn.execute(
+        "SELECT code, kind, year, next_no - 1 FROM number_series JOIN branch ON branch.id = branch_id"
+    ):
+        yield (branch, kind, str(year)), count

@@ -8,8 +8,6 @@ everything goes on as it was, marked stale. The route alone knows what an answer
 from __future__ import annotations
 
 import hashlib
-import re
-import secrets
 import threading
 import time
 from collections.abc import Iterable
@@ -25,7 +23,7 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import http_date, parse_accept_header
 
 from catalog import negotiation
-from clinic import clock, db, http
+from clinic import clock, db, http, observing
 from clinic.errors import Problem
 
 if TYPE_CHECKING:
@@ -57,7 +55,6 @@ _PREFLIGHT = (
     ("Allow", "GET, HEAD, OPTIONS"),
     *http.SECURITY_HEADERS,
 )
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -174,10 +171,11 @@ class Front:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] in PATHS:
             method = environ["REQUEST_METHOD"]
+            environ[observing.ROUTE] = "/v1/prices"
             if method in ("GET", "HEAD"):
                 return self._answer(environ, start_response)
             if method == "OPTIONS":
-                start_response("204 No Content", [*_PREFLIGHT, ("X-Request-Id", _request_id(environ))])
+                start_response("204 No Content", [*_PREFLIGHT, ("X-Request-Id", environ["HTTP_X_REQUEST_ID"])])
                 return []
         return self.app(environ, start_response)
 
@@ -237,7 +235,6 @@ class Front:
     def _through(
         self, environ: WSGIEnvironment, start_response: StartResponse, key: _Key, stamp: _Stamp, *, keep: bool
     ) -> Iterable[bytes]:
-        environ["HTTP_X_REQUEST_ID"] = _request_id(environ)
         said: list[Any] = []
         content = self.app(environ, _remember(said))
         if handed := environ.pop(_HANDED, None):
@@ -272,7 +269,7 @@ class Front:
         headers = [
             *(variant.unchanged if unchanged else variant.headers),
             ("Cache-Control", self._cache_control()),
-            ("X-Request-Id", _request_id(environ)),
+            ("X-Request-Id", environ["HTTP_X_REQUEST_ID"]),
         ]
         if dated:
             headers.append(("Last-Modified", entry.modified))
@@ -317,11 +314,6 @@ def _names(known: str, etag: str) -> bool:
     return (
         known == etag or known.strip() == "*" or etag in {each.strip().removeprefix("W/") for each in known.split(",")}
     )
-
-
-def _request_id(environ: WSGIEnvironment) -> str:
-    given = environ.get("HTTP_X_REQUEST_ID")
-    return given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _remember(said: list[Any]) -> StartResponse:

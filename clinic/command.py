@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from clinic import clock, db, idempotency, journal
+from clinic import clock, db, idempotency, journal, metrics
 from clinic.auth import Actor
 from clinic.idempotency import Answer, Claim, Replay
 
@@ -66,6 +66,7 @@ def change(actor: Actor, *, claim: Claim | None = None, request_id: str | None =
             _close(made, claim, request_id)
     if replayed is not None:
         raise Replay(replayed)
+    metrics.changed(event.type for event in made.events)
 
 
 def _close(made: Change, claim: Claim | None, request_id: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from decimal import Decimal
 from pathlib import Path
@@ -20,9 +19,11 @@ from clinic import (
     embedded,
     fields,
     http,
+    logs,
     migrate,
     settings,
     staff,
+    tracing,
     worker,
 )
 from clinic.auth import COMMAND_LINE, ROLES
@@ -114,10 +115,9 @@ def set_requisites(code: str, file: Path) -> None:
 @click.command()
 def work() -> None:
     """Do long work and the chores until stopped: what `serve` starts beside itself. Several may run."""
-    logging.basicConfig(format="clinic: %(message)s", level=logging.WARNING)
-    # It tells of each connection it tries; the worker says once that the database is away.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    logs.set_up()
     chosen = settings.from_environment()
+    tracing.set_up(chosen.otlp_url)
     clock.use_zone(chosen.timezone)
     with embedded.database(chosen) as urls:
         if not (chosen.database_url or urls.served):

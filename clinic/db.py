@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from clinic import tracing
 from clinic.errors import AlreadyExists, DatabaseAway
 
 DEADLINE = 4.0
@@ -212,22 +213,34 @@ class _Database:
         conn.answered_at = time.monotonic()
         return True
 
-    @contextmanager
-    def lend(self) -> Iterator[Connection]:
-        self.breaker.admit()
+    def _taken(self) -> Connection:
+        began = time.monotonic()
         try:
+            self.breaker.admit()
             conn = self._living()
         except PoolTimeout as exc:
+            _watcher.refused()
             # With every connection lent the database is busy, not away.
             if self.lent < self.size:
                 self.breaker.lost()
             raise DatabaseAway() from exc
+        except DatabaseAway:
+            _watcher.refused()
+            raise
+        _watcher.waited(time.monotonic() - began)
+        return conn
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        conn = self._taken()
         self.lent += 1
+        _watcher.lent(1)
         try:
             with self.watchdog.guard(conn, self.deadline):
                 yield conn
         finally:
             self.lent -= 1
+            _watcher.lent(-1)
             if conn.closed:
                 self.breaker.lost()
             else:
@@ -239,6 +252,28 @@ class _Database:
 def _remember_warning(conn: Connection, notice: psycopg.errors.Diagnostic) -> None:
     if notice.severity_nonlocalized == "WARNING":
         conn.warned = True
+
+
+class Watcher:
+    """Is told what the pool does; this one takes no notice."""
+
+    def waited(self, seconds: float) -> None:
+        """A connection was lent after so long."""
+
+    def refused(self) -> None:
+        """None could be had."""
+
+    def lent(self, change: int) -> None:
+        """One more is in use, or one less."""
+
+
+_watcher = Watcher()
+
+
+def watch(watcher: Watcher) -> None:
+    """Have this watcher told from now on."""
+    global _watcher
+    _watcher = watcher
 
 
 _database: _Database | None = None
@@ -290,7 +325,7 @@ def transaction() -> Iterator[Connection]:
         DatabaseAway: no connection could be had.
         InDoubt: the outcome of COMMIT is not known.
     """
-    with _opened().lend() as conn:
+    with tracing.step("transaction"), _opened().lend() as conn:
         conn.execute("BEGIN")
         try:
             yield conn

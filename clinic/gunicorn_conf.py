@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
+import tempfile
 from typing import Any
 
+from clinic import logs
 from clinic import settings as clinic_settings
 from clinic.server import GATE
 
@@ -29,6 +32,10 @@ worker_tmp_dir = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
 control_socket_disable = True
 accesslog = None
 loglevel = "warning"
+logconfig_dict = logs.for_gunicorn()
+if _settings.metrics_token:
+    # The library looks for it when it is first loaded: the workers' figures add up in this folder.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="clinic-metrics-", dir=worker_tmp_dir)
 
 _gate = int(os.environ.pop(GATE, "-1"))
 _cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -48,18 +55,33 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """With the application loaded: wait until `serve` says the database is ready, then open the pool."""
-    from clinic import db
+    from clinic import db, metrics, tracing
 
     _wait_at_gate(worker)
     if _settings.database_url is None:
         raise RuntimeError("DATABASE_URL is needed when the web server is started without `serve`")
     db.open_pool(_settings.database_url, size=_settings.threads)
+    tracing.set_up(_settings.otlp_url)
+    if _settings.metrics_token:
+        db.watch(metrics.PoolFigures())
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:
     from clinic import db
 
     db.close_pool()
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    if _settings.metrics_token:
+        from clinic import metrics
+
+        metrics.forget(worker.pid)
+
+
+def on_exit(_server: Any) -> None:
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_at_gate(worker: Any) -> None:

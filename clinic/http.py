@@ -10,8 +10,6 @@ import functools
 import json
 import logging
 import re
-import secrets
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -27,7 +25,7 @@ from flask.json.provider import JSONProvider
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
-from clinic import api_keys, auth, command, db, errors, fields, idempotency, openapi, uploads
+from clinic import api_keys, auth, command, db, errors, fields, idempotency, logs, observing, openapi, uploads
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, Problem
@@ -38,7 +36,6 @@ LANGUAGES = ("ru", "en")
 LARGEST_BODY = 256 * 1024
 _DEEPEST = 32
 _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _log = logging.getLogger("clinic.http")
 
@@ -291,11 +288,15 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
 
     @app.before_request
     def begin() -> None:
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        # Given by whoever calls, or by the layer that sees every request first.
+        g.request_id = request.headers["X-Request-Id"]
 
     @app.after_request
     def headers(response: Response) -> Response:
+        if request.url_rule is not None:
+            request.environ[observing.ROUTE] = request.url_rule.rule
+        if "actor" in g:
+            request.environ[observing.ACTOR] = actor().label
         response.headers["X-Request-Id"] = request_id()
         for name, text in SECURITY_HEADERS:
             response.headers.setdefault(name, text)
@@ -326,8 +327,7 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
     @app.errorhandler(Exception)
     def broken(error: Exception) -> Response:
         # Neither the exception's text nor the request: both may hold a person's name.
-        where = "".join(traceback.format_tb(error.__traceback__))
-        _log.error("%s in request %s\n%s", type(error).__name__, request_id(), where)
+        _log.error("a defect", extra={"told": logs.failure(error)})
         return failed(errors.InternalError())
 
 
@@ -365,7 +365,7 @@ def lang() -> str:
 
 def for_programs() -> bool:
     """Whether programs, not people, read the answer."""
-    return request.path.startswith(("/v1/", "/health/"))
+    return request.path.startswith(("/v1/", "/health/", "/metrics"))
 
 
 def request_id() -> str:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import marshmallow as ma
 import orjson
 
-from clinic import clock, db, ids
+from clinic import clock, db, ids, metrics
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import NotFound, Problem
@@ -347,3 +347,14 @@ def hand_back(job: Claimed, *, unused: bool) -> None:
 
 def _dumped(content: dict[str, Any]) -> str:
     return orjson.dumps(content, option=_JSON).decode()
+
+
+@metrics.ask("clinic_jobs", "Jobs that wait for a worker, and that are being done.", "status")
+def _unfinished(conn: db.Connection) -> Iterator[tuple[tuple[str, ...], float]]:
+    counted = dict(
+        conn.execute(
+            "SELECT status, count(*) FROM job WHERE status IN ('queued', 'running') GROUP BY status"
+        ).fetchall()
+    )
+    for status in ("queued", "running"):
+        yield (status,), counted.get(status, 0)

@@ -78,7 +78,7 @@ def enter() -> AnyResponse:
         token = _token_for(login, request.form.get("password", ""))
     except (staff.WrongPassword, TooManyRequests) as refusal:
         # Without the login: a password typed into the wrong field must not end up in a log.
-        _log.warning("sign-in refused: %s, request %s", refusal.code(), http.request_id())
+        _log.warning("sign-in refused: %s", refusal.code())
         return _sign_in_again(login, refusal)
     if old := html.session():
         staff.sign_out(old)

@@ -65,8 +65,14 @@ def _database(raw: str) -> str:
     return raw
 
 
+def _url(raw: str) -> str:
+    if not raw.startswith(("http://", "https://")):
+        raise ValueError("an http:// or https:// URL is needed")
+    return raw
+
+
 def _public_url(raw: str) -> str:
-    if not raw.startswith(("http://", "https://")) or raw.endswith("/"):
+    if _url(raw).endswith("/"):
         raise ValueError("an http:// or https:// URL without a slash at its end is needed")
     return raw
 
@@ -119,6 +125,13 @@ class Settings:
     jobs: bool = _setting(
         "CLINIC_JOBS", True, _flag, "run the worker, which does long work and the chores, beside the server"
     )
+    metrics_token: str | None = _setting(
+        "CLINIC_METRICS_TOKEN", None, _secret, "what a collector shows to read /metrics; without it there is none"
+    )
+    otlp_url: str | None = _setting(
+        "CLINIC_OTLP_URL", None, _url, "where spans are sent, OTLP over HTTP: http://collector:4318/v1/traces"
+    )
+    log_requests: bool = _setting("CLINIC_LOG_REQUESTS", True, _flag, "write a line of the log for each request")
     pg_bindir: Path | None = _setting(
         "PG_BINDIR", None, _path, "folder of PostgreSQL programs to use for the embedded database"
     )

@@ -9,13 +9,12 @@ import logging
 import signal
 import threading
 import time
-import traceback
 from contextlib import suppress
 
 import psycopg
 from psycopg import sql
 
-from clinic import chores, command, db, jobs
+from clinic import chores, command, db, jobs, logs
 from clinic.errors import DatabaseAway, InternalError, Problem
 from clinic.jobs import Claimed, JobAbandoned, Lost, Progress
 
@@ -157,7 +156,7 @@ def _fail(job: Claimed, problem: Problem, progress: Progress) -> None:
 
 def _note(exc: Exception, where: str) -> None:
     """Neither the exception's text nor the input: both may hold a person's name."""
-    _log.error("%s in %s\n%s", type(exc).__name__, where, "".join(traceback.format_tb(exc.__traceback__)))
+    _log.error("a defect in %s", where, extra={"told": logs.failure(exc)})
 
 
 class _Pulse:

@@ -47,7 +47,7 @@ UNKNOWN = (502, 503, 504)
 class Server:
     """The web server on a database and a free port, as `serve` runs it."""
 
-    def __init__(self, urls: Urls) -> None:
+    def __init__(self, urls: Urls, **env: str) -> None:
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the server
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             self.port: int = listener.getsockname()[1]
@@ -56,7 +56,7 @@ class Server:
                  "-b", f"fd://{listener.fileno()}", "wsgi:app"],
                 at_our_death=signal.SIGTERM,
                 cwd=CHECKOUT,
-                env=_environment(DATABASE_URL=urls.app, CLINIC_WORKERS="2", CLINIC_THREADS="4"),
+                env=_environment(DATABASE_URL=urls.app, CLINIC_WORKERS="2", CLINIC_THREADS="4", **env),
                 pass_fds=(listener.fileno(),),
                 stderr=self._words,
             )  # fmt: skip
@@ -173,13 +173,13 @@ class Service:
 
 
 @contextmanager
-def service(urls: Urls) -> Iterator[Service]:
+def service(urls: Urls, **env: str) -> Iterator[Service]:
     """The server on this new database."""
     with _opened(urls):
         given.main_branch()
         given.sample()
         secret = given.key("*")
-    with Server(urls) as server:
+    with Server(urls, **env) as server:
         yield Service(urls, server, secret)
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,30 @@ def test_killed_workers_cost_nothing_but_a_repeat(service, desk):
     assert load.seen["cut"], "no worker died with work in its hands"
     assert set(load.seen) <= {"201", "cut", "503 database_away", "409 in_progress"}
     check_ledger(load, desk)
+
+
+@linux
+def test_a_server_asked_to_stop_answers_what_it_has_taken(service, desk):
+    quotes = [desk.quote() for _ in range(4)]
+    with running.Server(service.urls) as server, ThreadPoolExecutor(len(quotes)) as pool:
+        with psycopg.connect(service.urls.owner) as conn:
+            conn.execute("SELECT FROM quote WHERE id = ANY(%s::uuid[]) FOR UPDATE", ([each["id"] for each in quotes],))
+            asked = [pool.submit(desk.at(server.port).invoice, each) for each in quotes]
+            assert soon(lambda: waiting(service.urls) == len(quotes))
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        assert running.seen([each.result() for each in asked]) == {"201": len(quotes)}
+        assert server.process.wait(20) == 0
+        with pytest.raises(ConnectionRefusedError):
+            desk.at(server.port).get("/health/live")
+
+
+def waiting(urls: Urls) -> int:
+    """How many requests are held up by a lock."""
+    with psycopg.connect(urls.owner) as conn:
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        (count,) = conn.execute(sql).fetchall()[0]
+    return int(count)
 
 
 # ---- The database goes and comes ----

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import Client
 
 from catalog import feed, negotiation
-from clinic import clock, db
+from clinic import clock, db, observing
 from tests import given, given_prices, running
 from tests.given_feed import items, unpacked
 from tests.given_prices import line, published
@@ -355,6 +355,9 @@ FORMS = [
 ]
 
 
+UNTOLD = observing.Observed(logged=False, measured=False)
+
+
 @pytest.mark.parametrize(("path", "headers"), FORMS)
 def test_every_form_turns_over_at_midnight_and_by_a_new_order(app, asks_at_once, path, headers):
     given_prices.service("MRI-1")
@@ -362,7 +365,7 @@ def test_every_form_turns_over_at_midnight_and_by_a_new_order(app, asks_at_once,
         published(line("MRI-1", "111.00"))
         published(line("MRI-1", "122.00"), since=clock.today() + timedelta(days=1))
     # Two processes: each keeps answers of its own.
-    fronts = [Client(feed.Front(app.wsgi_app.app)) for _ in range(2)]
+    fronts = [Client(observing.Front(feed.Front(app.wsgi_app.app.app), UNTOLD)) for _ in range(2)]
 
     def told(front: Client) -> str:
         shown = front.get(path, headers=headers)
@@ -402,7 +405,7 @@ def test_many_different_questions_do_not_fill_the_memory(front, app, monkeypatch
     monkeypatch.setattr(feed, "_MOST_ENTRIES", 3)
     for number in range(1, 9):
         front.get(f"/v1/prices?on=2027-01-0{number}")
-    assert len(app.wsgi_app._entries) == 3
+    assert len(app.wsgi_app.app._entries) == 3
 
 
 def test_everything_else_goes_straight_through():

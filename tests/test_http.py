@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clinic import clock, db
+from clinic import clock, db, logs
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from tests import given
@@ -133,6 +133,7 @@ def test_a_defect_is_a_500_that_tells_and_logs_nothing_of_the_request(clinic, mo
         raise RuntimeError(wanted["patient"]["name"])
 
     monkeypatch.setattr("billing.quoting.create", broken)
+    caplog.handler.setFormatter(logs.Lines())
     answer = clinic.post("/v1/quotes", BODY | {"patient": {"id": "P-1", "name": "Иванова"}})
     assert (answer.status_code, answer.get_json()["code"]) == (500, "internal_error")
     for text in (answer.get_data(as_text=True), caplog.text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -220,8 +221,9 @@ def test_a_worker_outlives_its_database_and_does_the_job_it_had_in_hand(own_clus
         later = ask(caller, 2001, "back")
         assert soon(lambda: is_over(caller, later), 15), clerk.words()
         assert job(caller, later)["status"] == "done"
-        told = [line for line in clerk.words().splitlines() if "database" in line and "job" not in line]
-        assert told == ["clinic: the database does not answer: DatabaseAway", "clinic: the database answers again"]
+        said = [json.loads(line)["message"] for line in clerk.words().splitlines()]
+        told = [line for line in said if "database" in line and "job" not in line]
+        assert told == ["the database does not answer: DatabaseAway", "the database answers again"]
 
 
 def succeeds(asked: Callable[[], bool]) -> bool:
