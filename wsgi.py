@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ROUTES = (
     "clinic.routes",
+    "clinic.event_routes",
     "clinic.job_routes",
     "catalog.routes",
     "catalog.order_routes",

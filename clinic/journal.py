@@ -73,23 +73,6 @@ def packed(events: list[Event]) -> str:
     ).decode()
 
 
-def after(conn: db.Connection, position: int, limit: int, branch_id: UUID | None) -> list[Entry]:
-    """The next entries behind `position`; with a branch, only its own and those of no branch."""
-    return db.many(
-        conn,
-        Entry,
-        """
-        SELECT position, id, type, version, at, actor, object_type, object_id, data
-          FROM journal
-         WHERE position > %(position)s::bigint
-           AND (%(branch)s::uuid IS NULL OR branch_id IS NULL OR branch_id = %(branch)s::uuid)
-         ORDER BY position
-         LIMIT %(limit)s::int
-        """,
-        {"position": position, "limit": limit, "branch": branch_id},
-    )
-
-
 SPAN = 10_000
 """Rows of the journal whose links are checked by one statement."""
 

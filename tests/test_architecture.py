@@ -2,6 +2,7 @@
 
 import ast
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,35 @@ def test_every_problem_speaks_both_languages_and_is_in_the_docs(app):
     for code, words in FAULTS.items():
         assert all(words), f"{code} lacks words"
         assert f"`{code}`" in text, f"docs/problems.md does not mention {code}"
+
+
+def recorded():
+    """(type, name of its data or None) of all events the code records; where a type is put together it ends in *."""
+    for path in (path for package in ABOVE for path in modules(package)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record":
+                for type_ in types_in(node.args[0]):
+                    yield type_, None
+                    yield from ((type_, data.arg) for data in node.keywords if data.arg)
+
+
+def types_in(node):
+    if isinstance(node, ast.JoinedStr):
+        return ["".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)]
+    return [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and "." in str(each.value)]
+
+
+def test_every_event_is_documented_with_its_data():
+    text = (ROOT / "docs" / "api.md").read_text()
+    rows = re.findall(r"^\| (`[a-z_]+\.[^|]*) \|[^|]*\|([^\n]*)\|$", text.partition("## Events")[2], re.MULTILINE)
+    documented = {type_: data for types, data in rows for type_ in re.findall(r"`([a-z_.]+)`", types)}
+    found = list(recorded())
+    assert len(found) > 50, "the code is not understood"
+    for type_, name in found:
+        rows_of_it = [data for each, data in documented.items() if fnmatch(each, type_)]
+        assert rows_of_it, f"docs/api.md does not list the event {type_}"
+        if name:
+            assert any(f"`{name}`" in data for data in rows_of_it), f"docs/api.md: {type_} has `{name}`"
 
 
 def test_only_the_clock_asks_the_time():

@@ -36,7 +36,7 @@ def test_the_feed_is_read_on_from_the_last_position(clinic):
     rest = made(clinic.get(f"/v1/events?after={first['next']}"))
     assert rest["events"][0]["position"] == 3
     end = made(clinic.get(f"/v1/events?after={rest['next']}"))
-    assert end == {"events": [], "next": rest["next"]}
+    assert end == {"events": [], "next": rest["next"], "more": False}
 
 
 def test_a_reader_may_wait_for_the_next_event(clinic):
