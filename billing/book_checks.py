@@ -97,20 +97,29 @@ CHECKS = (
         "invoice_in_journal",
         "invoice",
         """
-        SELECT invoice.id, format('is %%s, but the journal has %%s', invoice.status, coalesce(said.types, '—'))
+        SELECT invoice.id, format('is %%s, number %%s, total %%s, but the journal has %%s%%s', invoice.status,
+                                  coalesce(invoice.number, '—'), invoice.total,
+                                  coalesce(said.types, '—'),
+                                  ' ' || said.number || ', ' || said.total)
           FROM invoice
           LEFT JOIN LATERAL (
-            SELECT string_agg(type, ', ' ORDER BY position) AS types
+            SELECT string_agg(type, ', ' ORDER BY position) AS types,
+                   min(data ->> 'number') FILTER (WHERE type = 'invoice.issued') AS number,
+                   min(data ->> 'total') FILTER (WHERE type = 'invoice.issued') AS total,
+                   min(data ->> 'date') FILTER (WHERE type = 'invoice.issued') AS date
               FROM journal
              WHERE object_id = invoice.id
                AND type IN ('invoice.created', 'invoice.issued', 'invoice.cancelled', 'invoice.discarded')) AS said
             ON true
          WHERE invoice.id > %(after)s::uuid AND invoice.id <= %(until)s::uuid
-           AND said.types IS DISTINCT FROM CASE invoice.status
-                 WHEN 'draft' THEN 'invoice.created'
-                 WHEN 'issued' THEN 'invoice.created, invoice.issued'
-                 WHEN 'cancelled' THEN 'invoice.created, invoice.issued, invoice.cancelled'
-                 WHEN 'discarded' THEN 'invoice.created, invoice.discarded' END
+           AND (said.types IS DISTINCT FROM CASE invoice.status
+                  WHEN 'draft' THEN 'invoice.created'
+                  WHEN 'issued' THEN 'invoice.created, invoice.issued'
+                  WHEN 'cancelled' THEN 'invoice.created, invoice.issued, invoice.cancelled'
+                  WHEN 'discarded' THEN 'invoice.created, invoice.discarded' END
+                OR invoice.number IS NOT NULL
+                   AND (said.number, said.total::numeric, said.date::date)
+                       IS DISTINCT FROM (invoice.number, invoice.total::numeric, invoice.date))
         """,
     ),
     Check(
@@ -122,19 +131,27 @@ CHECKS = (
           LEFT JOIN invoice ON invoice.id = said.object_id AND said.type LIKE 'invoice.%%'
           LEFT JOIN credit_note ON credit_note.id = said.object_id AND said.type = 'credit_note.issued'
           LEFT JOIN act ON act.id = said.object_id AND said.type LIKE 'act.%%'
+          LEFT JOIN quote ON quote.id = said.object_id AND said.type LIKE 'quote.%%'
+          LEFT JOIN payment ON payment.id = said.object_id AND said.type LIKE 'payment.%%'
+          LEFT JOIN shift ON shift.id = said.object_id AND said.type LIKE 'shift.%%'
          WHERE said.id > %(after)s::uuid AND said.id <= %(until)s::uuid
-           AND said.object_type IN ('invoice', 'credit_note', 'act')
-           AND coalesce(invoice.id, credit_note.id, act.id) IS NULL
+           AND said.object_type IN ('invoice', 'credit_note', 'act', 'quote', 'payment', 'shift')
+           AND coalesce(invoice.id, credit_note.id, act.id, quote.id, payment.id, shift.id) IS NULL
         """,
     ),
     Check(
         "credit_note_in_journal",
         "credit_note",
         """
-        SELECT id, 'the journal does not have it once'
+        SELECT id, format('%%s of %%s: the journal does not have it so, once', credit_note.number, credit_note.amount)
           FROM credit_note
+          LEFT JOIN LATERAL (
+            SELECT count(*) AS times, min(data ->> 'number') AS number, min(data ->> 'amount') AS amount,
+                   min(data ->> 'invoice') AS invoice
+              FROM journal WHERE object_id = credit_note.id AND type = 'credit_note.issued') AS said ON true
          WHERE id > %(after)s::uuid AND id <= %(until)s::uuid
-           AND (SELECT count(*) FROM journal WHERE object_id = credit_note.id AND type = 'credit_note.issued') <> 1
+           AND (said.times, said.number, said.amount::numeric, said.invoice::uuid)
+               IS DISTINCT FROM (1, credit_note.number, credit_note.amount::numeric, credit_note.invoice_id)
         """,
     ),
     Check(
@@ -184,6 +201,26 @@ CHECKS = (
                AND invoice.status IN ('draft', 'issued') AND invoiced.quote_position = line.position) AS taken ON true
          WHERE line.quote_id > %(after)s::uuid AND line.quote_id <= %(until)s::uuid
            AND line.invoiced_quantity <> coalesce(taken.quantity, 0)
+        """,
+    ),
+    Check(
+        "quote_in_journal",
+        "quote",
+        """
+        SELECT revision.quote_id, format('revision %%s is %%s, but the journal has %%s', revision.revision, status,
+                                         coalesce(said.types, '—'))
+          FROM quote_revision AS revision
+          LEFT JOIN LATERAL (
+            SELECT string_agg(split_part(type, '.', 2), ', ' ORDER BY position) AS types
+              FROM journal
+             WHERE object_id = revision.quote_id AND (data ->> 'revision')::int = revision.revision
+               AND type IN ('quote.created', 'quote.sent', 'quote.accepted', 'quote.declined', 'quote.expired',
+                            'quote.superseded', 'quote.cancelled')) AS said ON true
+         WHERE revision.quote_id > %(after)s::uuid AND revision.quote_id <= %(until)s::uuid
+           AND (said.types ~ CASE status
+                 WHEN 'draft' THEN '^created$'
+                 WHEN 'sent' THEN '^created, sent$'
+                 ELSE '^created(, sent)?(, accepted)?(, ' || status || ')$' END) IS NOT TRUE
         """,
     ),
 )
