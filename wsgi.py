@@ -26,6 +26,7 @@ ROUTES = (
     "catalog.file_routes",
     "catalog.package_routes",
     "billing.routes",
+    "billing.discount_routes",
     "billing.act_routes",
     "billing.payment_routes",
     "billing.quote_verification_routes",

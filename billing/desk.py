@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from billing import quoting
+from billing import discounts, quoting
+from billing.discounts import Reason
 from billing.lines import MOST, Line, totals_json
 from billing.package_lines import Group, asked
 from catalog import doctors, packages, price_lists, prices, ranks, search, services
@@ -225,12 +226,9 @@ def _searched(package: Package) -> str:
     return search.folded(f"{package.name_ru} {package.name_en} {package.code}")
 
 
-def reasons(conn: db.Connection, today: date) -> list[tuple[str, str, str]]:
-    """The reasons a discount may have: code, Russian name, English name."""
-    return conn.execute(
-        "SELECT code, name_ru, name_en FROM discount_reason WHERE valid @> %(day)s::date ORDER BY name_ru",
-        {"day": today},
-    ).fetchall()
+def reasons(conn: db.Connection, today: date) -> list[Reason]:
+    """The reasons a discount may have today."""
+    return [each for each in discounts.reasons(conn) if each.is_valid_on(today)]
 
 
 def staff(conn: db.Connection, today: date) -> dict[str, Doctor]:

@@ -153,6 +153,7 @@ INVOICE: dict[str, Any] = {
     },
     "comment": None,
     **_NO_DISCOUNT,
+    "approval": "none",
     "lines": [{**line, "quote_position": line["position"]} for line in (_CONSULTATION, _MSCT)],
     "packages": [],
     "totals": _TOTALS,
@@ -240,3 +241,34 @@ SHIFT: dict[str, Any] = {
     "difference": None,
 }
 CLOSE_IN: dict[str, Any] = {"counted": {"cash": "15300.00", "card": "5000.00"}}
+
+REFUSAL_IN: dict[str, Any] = {"reason": "Постоянным пациентам — не больше 10 %"}
+DECISIONS: dict[str, Any] = {
+    "items": [
+        {
+            "id": "0197d1c0-3b52-7e1c-9c51-2f6a7d4e8b10",
+            "decision": "granted",
+            "reason": None,
+            "revision": 1,
+            "author": "staff:0197d190-0000-7000-8000-000000000001",
+            "decided_by": "staff:0197d190-0000-7000-8000-000000000002",
+            "decided_at": "2026-11-23T09:20:00Z",
+            "highest": "12.50",
+            "ceiling": "15.00",
+            "content_sha256": INVOICE["content_sha256"],
+        }
+    ]
+}
+REASON: dict[str, Any] = {
+    "code": "birthday",
+    "name": {"ru": "День рождения", "en": "Birthday"},
+    "valid_from": "2026-12-01",
+    "valid_until": None,
+}
+CEILINGS: dict[str, Any] = {
+    "reception": "7.00",
+    "senior_reception": "15.00",
+    "accountant": "0.00",
+    "price_keeper": "0.00",
+    "administrator": "100.00",
+}

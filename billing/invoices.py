@@ -93,6 +93,7 @@ class InvoiceOut(ma.Schema):
     discount_percent = ma.fields.String(required=True, allow_none=True)
     discount_amount = ma.fields.String(required=True, allow_none=True)
     discount_reason = ma.fields.String(required=True, allow_none=True)
+    approval = ma.fields.String(required=True, metadata={"enum": ["none", "required", "granted"]})
     lines = ma.fields.List(ma.fields.Nested(InvoiceLineOut), required=True)
     packages = ma.fields.List(ma.fields.Nested(PackageSumsOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
@@ -142,6 +143,8 @@ class Invoice:
     discount_percent: Decimal | None
     discount_amount: Decimal | None
     discount_reason: str | None
+    approval: str
+    edited_by: str
     total: Decimal
     paid: Decimal
     credited: Decimal
@@ -183,7 +186,8 @@ _SELECT = """
 SELECT invoice.id, invoice.branch_id, branch.code AS branch, status, quote_id, quote_revision, sequence, number, date,
        due_date, issued_at, supplier, patient_party, patient_ref, patient.name AS patient_name, payer_party, payer_ref,
        payer_party.name AS payer_name, payer, price_list, comment, discount_percent, discount_amount, discount_reason,
-       total, paid, credited, content_sha256, invoice.row_version, invoice.created_at, invoice.updated_at
+       approval, edited_by, total, paid, credited, content_sha256, invoice.row_version, invoice.created_at,
+       invoice.updated_at
   FROM invoice
   JOIN branch ON branch.id = invoice.branch_id
   JOIN party AS payer_party ON payer_party.id = invoice.payer_party
@@ -217,6 +221,16 @@ def locked_all(conn: db.Connection, actor: Actor, invoice_ids: Collection[UUID])
     conn.execute("SELECT FROM invoice WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE", ids)
     found = db.many(conn, Invoice, _SELECT + "WHERE invoice.id = ANY(%(ids)s::uuid[])", ids)
     return {each.id: each for each in found if actor.branch_id in (None, each.branch_id)}
+
+
+def of_ids(conn: db.Connection, invoice_ids: Sequence[UUID]) -> list[Invoice]:
+    """These invoices, the longest untouched first."""
+    return db.many(
+        conn,
+        Invoice,
+        _SELECT + "WHERE invoice.id = ANY(%(ids)s::uuid[]) ORDER BY invoice.updated_at, invoice.id",
+        {"ids": list(invoice_ids)},
+    )
 
 
 def _seen(actor: Actor, invoice: Invoice | None) -> Invoice:
@@ -319,6 +333,7 @@ def as_json(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, Any]:
         "discount_percent": money.text_or_none(invoice.discount_percent),
         "discount_amount": money.text_or_none(invoice.discount_amount),
         "discount_reason": invoice.discount_reason,
+        "approval": invoice.approval,
         "lines": [line.as_json() for line in lines],
         "packages": packages_json(lines),
         "totals": totals_json(lines),

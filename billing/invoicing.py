@@ -10,13 +10,12 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from billing import invoices, parts, payers, quotes
+from billing import discounts, invoices, parts, payers, quotes
 from billing.invoices import Invoice, InvoiceLine
 from billing.lines import MOST, Sums, kept, packed
 from billing.parts import PartIn
 from billing.payers import PayerIn
 from billing.pricing import needs_approval, priced
-from billing.quotes import DiscountAboveLimit
 from billing.quoting import DocumentIn
 from clinic import branches, db, fields, ids, money, parties
 from clinic.command import Change
@@ -84,7 +83,7 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
         raise InvalidInput(faults)
     lines = parts.taken(change.conn, quote, wanted["lines"])
     if quote.status != "accepted":
-        quotes.set_status(change, quote, "accepted")
+        quote = quotes.set_status(change, quote, "accepted")
     payer, frozen = payers.add(change.conn, wanted["payer"], quote.patient_ref, quote.patient_name)
     invoice = Invoice(
         **_blank(change),
@@ -105,6 +104,7 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
         discount_percent=quote.discount_percent,
         discount_amount=quote.discount_amount,
         discount_reason=quote.discount_reason,
+        approval=quote.approval,
         total=Sums.of(lines).total,
     )
     return _insert(change, invoice, lines)
@@ -115,7 +115,6 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
 
     Raises:
         InvalidInput: names every wrong place.
-        DiscountAboveLimit: a discount is above what this caller may give alone.
     """
     conn, person = change.conn, wanted["patient"]
     branch = branches.chosen(conn, change.actor, wanted["branch"])
@@ -123,8 +122,6 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
     faults += payers.faults(conn, wanted["payer"], wanted["price_list"], has_patient=person is not None)
     if faults := faults + _due_date_faults(wanted["due_date"], change.today):
         raise InvalidInput(faults)
-    if needs_approval(conn, change.actor, found):
-        raise DiscountAboveLimit()
     lines = [InvoiceLine(**kept(line), quote_position=None) for line in found]
     patient = parties.of_person(conn, person) if person else None
     of_patient: dict[str, Any] = {
@@ -150,6 +147,7 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
         discount_percent=wanted["discount_percent"],
         discount_amount=wanted["discount_amount"],
         discount_reason=wanted["discount_reason"],
+        approval="required" if needs_approval(conn, change.actor, found) else "none",
         total=Sums.of(lines).total,
     )
     return _insert(change, invoice, lines)
@@ -180,16 +178,18 @@ def edit(change: Change, invoice: Invoice, wanted: dict[str, Any]) -> Invoice:
     if "payer" in wanted:
         payer, frozen = payers.add(change.conn, wanted["payer"], invoice.patient_ref, invoice.patient_name)
         edited = replace(edited, payer_party=payer.id, payer_ref=payer.ref, payer_name=payer.name, payer=frozen)
-    change.conn.execute(
+    approval = db.value(
+        change.conn,
         """
         UPDATE invoice
            SET payer_party = %(payer_party)s, payer_ref = %(payer_ref)s, payer = %(payer)s, due_date = %(due_date)s,
                comment = %(comment)s, row_version = %(row_version)s, updated_at = %(updated_at)s
          WHERE id = %(id)s
+        RETURNING approval
         """,
         vars(edited) | {"payer": Jsonb(edited.payer)},
     )
-    return edited
+    return replace(edited, approval=approval)
 
 
 def discard(change: Change, invoice_id: UUID) -> Document:
@@ -253,46 +253,55 @@ def _blank(change: Change) -> dict[str, Any]:
         "credited": ZERO,
         "content_sha256": None,
         "row_version": 1,
+        "edited_by": change.actor.label,
         "created_at": change.at,
         "updated_at": change.at,
     }
 
 
 def _insert(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) -> Document:
-    """One statement: the draft, its lines, and the quantities it takes of its quote."""
+    """One statement: the draft, its lines, and the quantities it takes of its quote.
+
+    Raises:
+        DiscountAboveLimit: a discount of the quote waits for approval.
+    """
     sums = Sums.of(lines)
-    change.conn.execute(
-        """
-        WITH made AS (
-          INSERT INTO invoice
-                 (id, branch_id, status, quote_id, quote_revision, date, due_date, patient_party, patient_ref,
-                  payer_party, payer_ref, payer, price_list, comment, discount_percent, discount_amount,
-                  discount_reason, subtotal, discount, total, created_at, created_by, updated_at)
-          VALUES (%(id)s, %(branch_id)s, 'draft', %(quote_id)s, %(quote_revision)s, %(date)s, %(due_date)s,
-                  %(patient_party)s, %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s,
-                  %(comment)s, %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(subtotal)s,
-                  %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
-        filled AS (
-          SELECT line.*
-            FROM jsonb_array_elements(%(lines)s::jsonb) AS given,
-                 jsonb_populate_record(
-                   NULL::invoice_line, given || jsonb_build_object('invoice_id', %(id)s::uuid)) AS line),
-        moved AS (
-          UPDATE quote_line SET invoiced_quantity = invoiced_quantity + filled.quantity
-            FROM filled
-           WHERE quote_line.quote_id = %(quote_id)s AND quote_line.revision = %(quote_revision)s
-             AND quote_line.position = filled.quote_position)
-        INSERT INTO invoice_line SELECT filled.* FROM filled
-        """,
-        vars(invoice)
-        | {
-            "payer": Jsonb(invoice.payer),
-            "by": change.actor.label,
-            "subtotal": sums.subtotal,
-            "discount": sums.discount,
-            "lines": packed(lines),
-        },
-    )
+    with discounts.within_limits(quote=invoice.quote_id):
+        change.conn.execute(
+            _INSERT,
+            vars(invoice)
+            | {
+                "payer": Jsonb(invoice.payer),
+                "by": change.actor.label,
+                "subtotal": sums.subtotal,
+                "discount": sums.discount,
+                "lines": packed(lines),
+            },
+        )
     made_from = {"quote": invoice.quote_id} if invoice.quote_id else {}
     change.record("invoice.created", invoice.id, invoice.branch_id, total=money.text(sums.total), **made_from)
     return invoice, list(lines)
+
+
+_INSERT = """
+WITH made AS (
+  INSERT INTO invoice
+         (id, branch_id, status, quote_id, quote_revision, date, due_date, patient_party, patient_ref, payer_party,
+          payer_ref, payer, price_list, comment, discount_percent, discount_amount, discount_reason, approval,
+          edited_by, subtotal, discount, total, created_at, created_by, updated_at)
+  VALUES (%(id)s, %(branch_id)s, 'draft', %(quote_id)s, %(quote_revision)s, %(date)s, %(due_date)s, %(patient_party)s,
+          %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s, %(comment)s,
+          %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(approval)s, %(edited_by)s, %(subtotal)s,
+          %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
+filled AS (
+  SELECT line.*
+    FROM jsonb_array_elements(%(lines)s::jsonb) AS given,
+         jsonb_populate_record(
+           NULL::invoice_line, given || jsonb_build_object('invoice_id', %(id)s::uuid)) AS line),
+moved AS (
+  UPDATE quote_line SET invoiced_quantity = invoiced_quantity + filled.quantity
+    FROM filled
+   WHERE quote_line.quote_id = %(quote_id)s AND quote_line.revision = %(quote_revision)s
+     AND quote_line.position = filled.quote_position)
+INSERT INTO invoice_line SELECT filled.* FROM filled
+"""

@@ -12,6 +12,7 @@ from uuid import UUID
 from billing import (
     acts,
     allocating,
+    discounts,
     invoices,
     invoicing,
     numbering,
@@ -89,6 +90,7 @@ def issue(
         Forbidden: the day is past and the caller lacks `admin`.
         NumberDateOrder: the series has a later date.
         PriceChanged: a direct draft was made at other prices than this day's.
+        DiscountAboveLimit: a discount waits for approval.
         RequisitesMissing: production, and the branch has no requisites.
     """
     invoice.must_be_draft()
@@ -197,15 +199,16 @@ def _taxed(change: Change, invoice_id: UUID, line: InvoiceLine, day: date) -> In
 
 def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -> Invoice:
     """The last statement but the journal's: number, date, requisites, and by a trigger the hash."""
-    taken = numbering.taken(
-        change.conn, _ISSUE, invoice.branch_id, "invoice", day, {"id": invoice.id, "at": change.at}, day_given=day_given
-    )
-    sequence, number, supplier, sha256 = taken
+    written = {"id": invoice.id, "at": change.at}
+    with discounts.within_limits(invoice=invoice.id):
+        taken = numbering.taken(change.conn, _ISSUE, invoice.branch_id, "invoice", day, written, day_given=day_given)
+    sequence, number, supplier, sha256, approval = taken
     return replace(
         invoice,
         status="issued",
         sequence=sequence,
         number=number,
+        approval=approval,
         supplier=supplier,
         content_sha256=sha256,
         date=day,
@@ -225,7 +228,7 @@ UPDATE invoice
          'branch', branch.code, 'sample', branch.requisites IS NULL, 'requisites', branch.requisites)
   FROM taken, branch
  WHERE invoice.id = %(id)s AND status = 'draft' AND branch.id = invoice.branch_id
-RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256
+RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256, invoice.approval
 """
 )
 

@@ -25,14 +25,16 @@ MOST = 200
 """Lines a document may have."""
 
 
+REASON = r"[a-z][a-z0-9_]{0,31}"
+"""The form of a discount reason's code."""
+
+
 class DiscountIn(fields.Shape):
     """A discount in percent or in rubles, with the reason the clinic's rules know."""
 
     discount_percent = fields.Percent(load_default=None, allow_none=True)
     discount_amount = fields.Money(load_default=None, allow_none=True)
-    discount_reason = fields.Form(
-        r"[a-z][a-z0-9_]{0,31}", load_default=None, allow_none=True, metadata={"example": "staff"}
-    )
+    discount_reason = fields.Form(REASON, load_default=None, allow_none=True, metadata={"example": "staff"})
 
     @ma.validates_schema(skip_on_field_errors=True)
     def one_with_reason(self, given: dict[str, Any], **_: Any) -> None:
@@ -244,6 +246,10 @@ class Line:
     def effective_discount(self) -> Decimal:
         """All its discounts in percent of its gross."""
         return totals.effective_percent(self.gross, self.discount + self.document_discount)
+
+    def is_discounted_above(self, ceiling: Decimal) -> bool:
+        """Whether its discounts are more than `ceiling` % of its gross; less than a kopeck more is rounding."""
+        return self.discount + self.document_discount - self.gross * ceiling / totals.HUNDRED >= money.KOPECK
 
     def as_json(self) -> dict[str, Any]:
         return {

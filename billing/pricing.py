@@ -14,7 +14,7 @@ from typing import Any
 
 import marshmallow as ma
 
-from billing import package_lines, totals
+from billing import discounts, package_lines, totals
 from billing.lines import MOST, Line, LineIn, taxed
 from billing.totals import Discount, Vat
 from catalog import price_lists, prices
@@ -98,7 +98,7 @@ def priced(
     """
     wanted: list[dict[str, Any]] = document["lines"]
     lines: list[Line] = []
-    faults = _unknown_reasons(conn, today, document)
+    faults = discounts.unknown_reasons(conn, today, document)
     for place, (each, answer) in enumerate(zip(wanted, answers(conn, price_list, wanted, today), strict=True)):
         found = _faults_of(each, answer)
         faults += _placed(place, each, found)
@@ -289,32 +289,12 @@ def _less(line: Line, document_discount: Decimal) -> Line:
     return taxed(replace(line, document_discount=document_discount, amount=amount), line.vat_rate)
 
 
-def _unknown_reasons(conn: db.Connection, today: date, document: dict[str, Any]) -> list[Fault]:
-    named = {"/discount_reason": document.get("discount_reason")} | {
-        f"/lines/{place}/discount_reason": each.get("discount_reason") for place, each in enumerate(document["lines"])
-    }
-    asked = {pointer: reason for pointer, reason in named.items() if reason}
-    if not asked:
-        return []
-    known = db.value(
-        conn,
-        "SELECT array_agg(code) FROM discount_reason WHERE code = ANY(%(codes)s::text[]) AND valid @> %(day)s::date",
-        {"codes": list(asked.values()), "day": today},
-    )
-    return [Fault(where, "unknown_discount_reason") for where, reason in asked.items() if reason not in (known or [])]
-
-
 def needs_approval(conn: db.Connection, actor: Actor, lines: Sequence[Line]) -> bool:
-    """Whether some line's effective discount is above what `actor` may give alone."""
-    highest = max((line.effective_discount for line in lines), default=ZERO)
-    return bool(highest) and highest > _ceiling(conn, actor)
-
-
-def _ceiling(conn: db.Connection, actor: Actor) -> Decimal:
-    if actor.role is None:
-        return actor.discount_ceiling
-    ceiling = db.value(conn, "SELECT ceiling FROM discount_ceiling WHERE role = %(role)s", {"role": actor.role})
-    return Decimal(ceiling or 0)
+    """Whether some line's discounts together are above what `actor` may give alone."""
+    if not any(line.discount or line.document_discount for line in lines):
+        return False
+    ceiling = discounts.ceiling_of(conn, actor)
+    return any(line.is_discounted_above(ceiling) for line in lines)
 
 
 def catalog_faults(raw: Any, today: date) -> list[Fault]:

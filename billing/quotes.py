@@ -17,7 +17,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import quote_codes
+from billing import discounts, quote_codes
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
 from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
 from clinic import db, money
@@ -42,14 +42,6 @@ class QuoteNotOpen(Conflict):
     The member `state` says what has become of it."""
 
     ru = "Состояние сметы этого не допускает\n\nПоле `state` говорит, что с ней стало."
-
-
-class DiscountAboveLimit(Conflict):
-    """A discount is above what its author may give alone.
-
-    A second person approves it, or the discount is lowered."""
-
-    ru = "Скидка выше той, что автор может дать сам\n\nЕё утверждает второй человек, или скидку снижают."
 
 
 class PersonOut(ma.Schema):
@@ -128,6 +120,7 @@ class Quote:
     discount_amount: Decimal | None
     discount_reason: str | None
     approval: str
+    edited_by: str
     total: Decimal
     row_version: int
     created_at: datetime
@@ -143,12 +136,9 @@ class Quote:
     def must_be_firm_on(self, today: Date) -> None:
         """Raises:
         QuoteExpired: it was not accepted by the end of its last day.
-        DiscountAboveLimit: it waits for approval.
         """
         if self.status != "accepted" and today > self.valid_until:
             raise QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
-        if self.approval == "required":
-            raise DiscountAboveLimit(quote=self.id)
 
 
 _SELECT = """
@@ -156,8 +146,8 @@ SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS 
        CASE WHEN revision.invoiced THEN 'invoiced' ELSE revision.status END AS status, revision.valid_until,
        revision.price_list, revision.patient_party, revision.patient_ref,
        party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
-       revision.discount_reason, revision.approval, revision.total, revision.row_version, quote.created_at,
-       revision.updated_at
+       revision.discount_reason, revision.approval, revision.edited_by, revision.total, revision.row_version,
+       quote.created_at, revision.updated_at
   FROM quote
   JOIN quote_revision AS revision ON revision.quote_id = quote.id AND revision.newest
   JOIN branch ON branch.id = quote.branch_id
@@ -198,6 +188,16 @@ def locked(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | No
     if revision not in (None, quote.revision):
         raise QuoteNotOpen(quote=quote.id, state="superseded", revision=quote.revision)
     return quote
+
+
+def of_ids(conn: db.Connection, quote_ids: Sequence[UUID]) -> list[Quote]:
+    """These quotes at their newest revisions, the longest untouched first."""
+    return db.many(
+        conn,
+        Quote,
+        _SELECT + "WHERE quote.id = ANY(%(ids)s::uuid[]) ORDER BY revision.updated_at, quote.id",
+        {"ids": list(quote_ids)},
+    )
 
 
 def _seen(actor: Actor, quote: Quote | None) -> Quote:
@@ -333,13 +333,20 @@ def _move(change: Change, quote_id: UUID, revision: int | None, to: str, *since:
 
 
 def set_status(change: Change, quote: Quote, to: str) -> Quote:
-    """Move a quote that is locked, and that may go there."""
-    change.conn.execute(
-        """
-        UPDATE quote_revision SET status = %(to)s, row_version = row_version + 1, updated_at = %(at)s
-         WHERE quote_id = %(id)s AND revision = %(revision)s
-        """,
-        {"to": to, "at": change.at, "id": quote.id, "revision": quote.revision},
-    )
+    """Move a quote that is locked, and that may go there.
+
+    Raises:
+        DiscountAboveLimit: it would go out with a discount that waits for approval.
+    """
+    with discounts.within_limits(quote=quote.id):
+        approval = db.value(
+            change.conn,
+            """
+            UPDATE quote_revision SET status = %(to)s, row_version = row_version + 1, updated_at = %(at)s
+             WHERE quote_id = %(id)s AND revision = %(revision)s
+            RETURNING approval
+            """,
+            {"to": to, "at": change.at, "id": quote.id, "revision": quote.revision},
+        )
     change.record(f"quote.{to}", quote.id, quote.branch_id, revision=quote.revision, total=money.text(quote.total))
-    return replace(quote, status=to, row_version=quote.row_version + 1, updated_at=change.at)
+    return replace(quote, status=to, approval=approval, row_version=quote.row_version + 1, updated_at=change.at)

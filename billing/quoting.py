@@ -86,6 +86,7 @@ def work_out(
         discount_amount=wanted["discount_amount"],
         discount_reason=wanted["discount_reason"],
         approval="required" if needs_approval(conn, actor, lines) else "none",
+        edited_by=actor.label,
         total=Sums.of(lines).total,
         row_version=1,
         created_at=at,
@@ -113,12 +114,12 @@ def create(change: Change, valid_days: int, wanted: dict[str, Any]) -> tuple[Quo
         revised AS (
           INSERT INTO quote_revision
                  (quote_id, revision, branch_id, status, kind, date, valid_until, price_list, patient_party,
-                  patient_ref, comment, discount_percent, discount_amount, discount_reason, approval, subtotal,
-                  discount, total, created_at, updated_at)
+                  patient_ref, comment, discount_percent, discount_amount, discount_reason, approval, edited_by,
+                  subtotal, discount, total, created_at, updated_at)
           VALUES (%(id)s, %(revision)s, %(branch_id)s, %(status)s, %(kind)s, %(date)s, %(valid_until)s,
                   %(price_list)s, %(patient_party)s, %(patient_ref)s, %(comment)s, %(discount_percent)s,
-                  %(discount_amount)s, %(discount_reason)s, %(approval)s, %(subtotal)s, %(discount)s, %(total)s,
-                  %(created_at)s, %(updated_at)s))
+                  %(discount_amount)s, %(discount_reason)s, %(approval)s, %(edited_by)s, %(subtotal)s, %(discount)s,
+                  %(total)s, %(created_at)s, %(updated_at)s))
         INSERT INTO quote_line
         SELECT filled.*
           FROM jsonb_array_elements(%(lines)s::jsonb) AS line,

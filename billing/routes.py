@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response, current_app
 
-from billing import examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
-from billing.invoices import Invoice, InvoiceLine, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
+from billing import answers, examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
+from billing.discounts import DiscountAboveLimit
+from billing.invoices import Invoice, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
 from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
 from billing.issuing import CancelIn, InvoiceRendered, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
-from billing.quotes import DiscountAboveLimit, Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
+from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
 from billing.quoting import QuoteIn
 from clinic import access_log, clock, db, errors, fields, http, lists, parties
 from clinic.command import Change
@@ -110,7 +110,7 @@ def create_quote(wanted: dict[str, Any]) -> Response:
     Prices every line as of today, or of the line's `service_date`, and keeps the result as a draft."""
     with http.change() as change:
         quote, lines = quoting.create(change, _settings().quote_days, wanted)
-        return _quote_answer(change, 201, quote, lines)
+        return answers.of_quote(change, 201, quote, lines)
 
 
 @bp.get("/quotes")
@@ -188,20 +188,12 @@ def decline_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
 
 
 def _moved(change: Change, quote: Quote) -> Response:
-    return _quote_answer(change, 200, quote, quotes.lines_of(change.conn, [quote])[quote.id])
-
-
-def _quote_answer(change: Change, status: int, quote: Quote, lines: list[quotes.QuoteLine]) -> Response:
-    headers = {"ETag": http.etag(quote.id, quote.row_version)}
-    if status == 201:
-        headers["Location"] = f"/v1/quotes/{quote.id}"
-    answer = change.give(status, quotes.as_json(quote, lines), headers=headers, names=quotes.names(quote))
-    return http.shown(answer)
+    return answers.of_quote(change, 200, quote, quotes.lines_of(change.conn, [quote])[quote.id])
 
 
 # ---- Invoices ----
 
-_ISSUING = (NumberDateOrder, PriceChanged, RequisitesMissing)
+_ISSUING = (DiscountAboveLimit, NumberDateOrder, PriceChanged, RequisitesMissing)
 
 
 @bp.post("/quotes/<uuid:quote_id>/invoice")
@@ -209,7 +201,7 @@ _ISSUING = (NumberDateOrder, PriceChanged, RequisitesMissing)
     may="invoices:write",
     takes=FromQuoteIn,
     gives={201: InvoiceOut},
-    refuses=(errors.NotFound, QuoteNotOpen, QuoteExpired, QuoteAlreadyInvoiced, DiscountAboveLimit, *_ISSUING),
+    refuses=(errors.NotFound, QuoteNotOpen, QuoteExpired, QuoteAlreadyInvoiced, *_ISSUING),
     key="required",
     example=examples.FROM_QUOTE_IN,
     answers=examples.INVOICE,
@@ -225,7 +217,7 @@ def invoice_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
         document = invoicing.from_quote(change, quote_id, wanted)
         if wanted["issue"]:
             document = issuing.issue(change, *document, wanted["date"], production=_settings().production)
-        return _invoice_answer(change, 201, *document)
+        return answers.of_invoice(change, 201, *document)
 
 
 @bp.post("/invoices")
@@ -233,16 +225,17 @@ def invoice_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
     may="invoices:write",
     takes=InvoiceIn,
     gives={201: InvoiceOut},
-    refuses=(errors.AlreadyExists, DiscountAboveLimit),
+    refuses=(errors.AlreadyExists,),
     key="optional",
     example=examples.INVOICE_IN,
 )
 def create_invoice(wanted: dict[str, Any]) -> Response:
     """Draft a direct invoice
 
-    Lines as a quote's, and a payer. It takes its number when it is issued."""
+    Lines as a quote's, and a payer. It takes its number when it is issued. A discount above what its author may give
+    alone makes its `approval` required: until a second person approves it, it is not issued."""
     with http.change() as change:
-        return _invoice_answer(change, 201, *invoicing.direct(change, wanted))
+        return answers.of_invoice(change, 201, *invoicing.direct(change, wanted))
 
 
 @bp.get("/invoices")
@@ -292,7 +285,7 @@ def edit_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
         invoice.must_be_draft()
         http.must_match(_etag(invoice))
         edited = invoicing.edit(change, invoice, wanted)
-        return _invoice_answer(change, 200, edited, invoices.lines_of(change.conn, [invoice_id])[invoice_id])
+        return answers.of_invoice(change, 200, edited, invoices.lines_of(change.conn, [invoice_id])[invoice_id])
 
 
 @bp.post("/invoices/<uuid:invoice_id>/issue")
@@ -312,7 +305,7 @@ def issue_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
         invoice = invoices.locked(change.conn, change.actor, invoice_id)
         lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
         issued = issuing.issue(change, invoice, lines, wanted["date"], production=_settings().production)
-        return _invoice_answer(change, 200, *issued)
+        return answers.of_invoice(change, 200, *issued)
 
 
 @bp.post("/invoices/<uuid:invoice_id>/cancel")
@@ -329,7 +322,7 @@ def cancel_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
 
     By a full credit note with a number of its own; the quote can be invoiced once more. The number is not reused."""
     with http.change() as change:
-        return _invoice_answer(change, 200, *issuing.cancel(change, invoice_id, wanted["reason"]))
+        return answers.of_invoice(change, 200, *issuing.cancel(change, invoice_id, wanted["reason"]))
 
 
 @bp.post("/invoices/<uuid:invoice_id>/discard")
@@ -339,7 +332,7 @@ def discard_invoice(invoice_id: UUID) -> Response:
 
     What it took of its quote can be invoiced again."""
     with http.change() as change:
-        return _invoice_answer(change, 200, *invoicing.discard(change, invoice_id))
+        return answers.of_invoice(change, 200, *invoicing.discard(change, invoice_id))
 
 
 @bp.get("/numbering/proof")
@@ -351,14 +344,6 @@ def prove_numbering() -> Response:
     with db.transaction() as conn:
         series = numbering.proof(conn, http.actor().branch_id)
     return http.reply({"series": [each.as_json() for each in series]})
-
-
-def _invoice_answer(change: Change, status: int, invoice: Invoice, lines: Sequence[InvoiceLine]) -> Response:
-    headers = {"ETag": _etag(invoice)}
-    if status == 201:
-        headers["Location"] = f"/v1/invoices/{invoice.id}"
-    answer = change.give(status, invoices.as_json(invoice, lines), headers=headers, names=invoices.names(invoice))
-    return http.shown(answer)
 
 
 def _etag(invoice: Invoice) -> str:

@@ -24,6 +24,9 @@ SIGNED_IN = "signed_in"
 ROLES: dict[str, frozenset[str]] = {
     "reception": frozenset({"catalog:read", "quotes:read", "quotes:write", "invoices:read", "invoices:write",
                             "invoices:issue", "payments:read", "payments:write"}),
+    "senior_reception": frozenset({"catalog:read", "quotes:read", "quotes:write", "quotes:extend",
+                                   "discounts:approve", "invoices:read", "invoices:write", "invoices:issue",
+                                   "invoices:cancel", "payments:read", "payments:write", "payments:refund"}),
     "accountant": frozenset({"catalog:read", "quotes:read", "invoices:read", "invoices:issue", "payments:read",
                              "exports:read", "events:read"}),
     "price_keeper": frozenset({"catalog:read", "catalog:write", "prices:publish"}),

@@ -86,6 +86,7 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         # Not those that the examples sell: these may come to be sold no longer.
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
+        "discount_reason": itertools.repeat("repeat"),
         "job_id": itertools.repeat(given.job(clinic)),
         # By code and by id; not the one that the examples sell.
         "package": itertools.cycle([given.package(clinic, "OTHER-DAY")["id"], "CT-MRI-DAY"]),
