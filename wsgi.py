@@ -50,10 +50,12 @@ WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_impo
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import clock, http, observing, openapi, pages
+    from clinic import clock, http, observing, openapi, pages, sealing
 
     settings = settings or from_environment()
+    secret = settings.secret_key or pages.passing_secret()
     clock.use_zone(settings.timezone)
+    sealing.use(secret)
     app = http.App("clinic")
     app.config.update(
         API_TITLE="Clinic Billing",
@@ -61,7 +63,7 @@ def create_app(settings: Settings | None = None) -> App:
         OPENAPI_VERSION="3.1.0",
         MAX_CONTENT_LENGTH=http.LARGEST_BODY,
         CLINIC=settings,
-        CLINIC_SECRET=settings.secret_key or pages.passing_secret(),
+        CLINIC_SECRET=secret,
     )
     app.url_map.strict_slashes = False
     http.set_up(app, pages.problem_page)

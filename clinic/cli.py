@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from clinic import secret_key
 from clinic import settings as clinic_settings
 from clinic.embedded import ClusterError, Urls, database
 from clinic.server import CannotListen, Prepare, serve
@@ -104,9 +105,10 @@ def open_database(settings: Settings) -> Iterator[Urls]:
 
     A running service has seen to its own schema, and is left alone.
     """
-    from clinic import db, migrate
+    from clinic import db, migrate, sealing
 
     with database(settings) as urls:
+        sealing.use(secret_key.lasting(settings))
         if not urls.served:
             migrate.run(urls.owner, lambda line: click.echo(line, err=True))
         # As the owner, who may step into the command line's role; the application may not.

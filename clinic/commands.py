@@ -21,6 +21,8 @@ from clinic import (
     http,
     logs,
     migrate,
+    sealing,
+    secret_key,
     settings,
     staff,
     tracing,
@@ -120,6 +122,7 @@ def work() -> None:
     tracing.set_up(chosen.otlp_url)
     clock.use_zone(chosen.timezone)
     with embedded.database(chosen) as urls:
+        sealing.use(secret_key.lasting(chosen))
         if not (chosen.database_url or urls.served):
             migrate.run(urls.owner)
         db.open_pool(urls.app, size=worker.CONNECTIONS, worker=True)

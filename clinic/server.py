@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
-from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 import click
 
-from clinic import child
+from clinic import child, secret_key
 from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder
 from clinic.settings import Settings
 
@@ -287,32 +286,10 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
         settings,
         database_url=database_url,
         database_owner_url=None,
-        secret_key=settings.secret_key or _secret_key(settings),
+        # Beside an external database, where none is set, one for this start only.
+        secret_key=secret_key.lasting(settings) or secrets.token_hex(32),
     )
     names = {each.name: each.metadata["name"] for each in fields(Settings)}
     env = {name: value for name, value in os.environ.items() if name not in names.values()}
     given = {names[name]: value for name, value in vars(settings).items() if value is not None}
     return env | {name: str(int(value) if isinstance(value, bool) else value) for name, value in given.items()}
-
-
-def _secret_key(settings: Settings) -> str:
-    """The secret kept in the data folder; beside an external database one for this start only."""
-    fresh = secrets.token_hex(32)
-    if settings.database_url:
-        return fresh
-    path = data_folder(settings) / "secret.key"
-    if not path.exists():
-        _keep(path, fresh)
-    return path.read_text().strip()
-
-
-def _keep(path: Path, secret: str) -> None:
-    """Write a file that only we may read, whole or not at all."""
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(secret + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

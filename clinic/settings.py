@@ -115,7 +115,7 @@ class Settings:
     )
     secret_key: str | None = _setting(
         "CLINIC_SECRET_KEY", None, _secret,
-        "secret that signs list cursors; by default made at the first start and kept in the data folder",
+        "signs cursors and encrypts stored secrets; by default made at the first start and kept in the data folder",
     )  # fmt: skip
     workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
     threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
