@@ -30,6 +30,7 @@ ROUTES = (
     "billing.act_routes",
     "billing.payment_routes",
     "billing.quote_verification_routes",
+    "billing.quote_link_routes",
 )
 PAGES = (
     "clinic.pages",
@@ -42,6 +43,7 @@ PAGES = (
     "billing.act_pages",
     "billing.payment_pages",
     "billing.quote_verification_pages",
+    "billing.quote_link_pages",
 )
 WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_imports")
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""

@@ -112,6 +112,18 @@ QUOTE: dict[str, Any] = {
     "totals": _TOTALS,
     **_MADE,
 }
+QUOTE_LINK: dict[str, Any] = {
+    "id": "0197d1b3-2a10-7f00-8b11-0c3d5e7f9a55",
+    "quote": QUOTE["id"],
+    "revision": 1,
+    "state": "open",
+    "url": "https://billing.example.org/q/Zk3vX0mS8cQ2nB7uT5yLr1AeWd6JhGfP",
+    "expires_on": "2026-12-23",
+    "created_at": "2026-11-23T09:20:00Z",
+    "created_by": "staff:0197d190-0000-7000-8000-000000000001",
+    "revoked_at": None,
+    "revoked_by": None,
+}
 VERIFIED: dict[str, Any] = {
     "genuine": True,
     "code": "7K3Q-92MT-F",

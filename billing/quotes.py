@@ -141,18 +141,19 @@ class Quote:
             raise QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
 
 
-_SELECT = """
+_EVERY_REVISION = """
 SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS branch, revision.kind, revision.date,
        CASE WHEN revision.invoiced THEN 'invoiced' ELSE revision.status END AS status, revision.valid_until,
        revision.price_list, revision.patient_party, revision.patient_ref,
        party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
        revision.discount_reason, revision.approval, revision.edited_by, revision.total, revision.row_version,
        quote.created_at, revision.updated_at
-  FROM quote
-  JOIN quote_revision AS revision ON revision.quote_id = quote.id AND revision.newest
-  JOIN branch ON branch.id = quote.branch_id
+  FROM quote_revision AS revision
   LEFT JOIN party ON party.id = revision.patient_party
+  JOIN quote ON quote.id = revision.quote_id
+  JOIN branch ON branch.id = quote.branch_id
 """
+_SELECT = _EVERY_REVISION + "AND revision.newest\n"
 
 
 def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
@@ -169,6 +170,16 @@ def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
             _SELECT + "WHERE quote.id = %(id)s",
             {"id": quote_id},
         ),
+    )
+
+
+def at_revision(conn: db.Connection, quote_id: UUID, revision: int) -> Quote | None:
+    """The quote as one of its revisions says it, whoever asks; None when there is no such revision."""
+    return db.find(
+        conn,
+        Quote,
+        _EVERY_REVISION + "WHERE revision.quote_id = %(id)s::uuid AND revision.revision = %(revision)s::int",
+        {"id": quote_id, "revision": revision},
     )
 
 

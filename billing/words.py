@@ -17,6 +17,11 @@ QUOTE_STATUS: Mapping[str, tuple[str, str]] = {
     "superseded": ("заменена", "superseded"),
     "cancelled": ("отменена", "cancelled"),
 }
+QUOTE_LINK_STATE: Mapping[str, tuple[str, str]] = {
+    "open": ("открыта", "open"),
+    "revoked": ("закрыта", "revoked"),
+    "ended": ("срок вышел", "ended"),
+}
 QUOTE_KIND: Mapping[str, tuple[str, str]] = {
     "firm": ("твёрдая", "firm"),
     "approximate": ("приблизительная", "approximate"),

@@ -45,6 +45,7 @@ def _made() -> dict[str, str]:
     clinic = given.caller(create_app(SETTINGS), "*")
     quote = clinic.quote(("ONC-CONS-1", "candidate"))
     issued = clinic.invoice(quote)
+    given.made(clinic.post(f"/v1/quotes/{quote['id']}/links"))
     cancelled = clinic.invoice(clinic.quote(("ONC-CONS-1", "candidate")))
     given.made(clinic.post(f"/v1/invoices/{cancelled['id']}/cancel", {"reason": "Ошибка"}))
     draft = clinic.draft(("ONC-CONS-1", "candidate"))

@@ -95,11 +95,19 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "doctor_rank": itertools.cycle(["candidate", "professor"]),
         "doctor_id": itertools.repeat(given_payers.doctor(clinic)["id"]),
         "payment_id": itertools.cycle([given_money.payment(clinic, "100.00", issued[0])["id"] for _ in range(4)]),
+        "link_id": itertools.repeat(link(clinic)),
         "shift_id": itertools.cycle(
             [given.made(clinic.post("/v1/shifts", {"desk": f"Касса {n}"}))["id"] for n in range(4)]
         ),
         "ref": itertools.repeat("P-1"),
     }
+
+
+def link(clinic):
+    """The id of a link; of another quote than those that are aimed at, or it would be revoked at once."""
+    sent = clinic.quote(("MRI-ABD-RP", None))
+    given.made(clinic.post(f"/v1/quotes/{sent['id']}/send"))
+    return given.made(clinic.post(f"/v1/quotes/{sent['id']}/links"))["id"]
 
 
 def price_order(clinic):

@@ -42,6 +42,8 @@ HISTORY = {
     ),
     # How much of it is invoiced moves with the invoices, which a check of the books compares.
     "quote_line": moving("invoiced_quantity"),
+    # That it can be revoked only once is tried in `test_quote_links`.
+    "quote_link": moving("revoked_at", "revoked_by"),
     "invoice": moving(
         "status", "credited", "row_version", "updated_at",
         frozen="status <> 'draft'",

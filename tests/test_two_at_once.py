@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -106,6 +108,39 @@ def test_of_two_who_edit_the_same_draft_one_reads_it_again(desk, _):
     path, etag = f"/v1/invoices/{draft.json['id']}", draft.headers["ETag"]
     answers = at_once(2, lambda n: desk.patch(path, {"payer": {**given.PAYER, "ref": f"P-{n}"}}, etag))
     assert seen(answers) == {"200": 1, "412 precondition_failed": 1}
+
+
+# ---- A quote shown to its patient ----
+
+
+@AGAIN
+def test_a_link_opens_nothing_from_the_moment_its_revocation_is_answered(service, desk, _):
+    quote = desk.quote()
+    made(desk.post(f"/v1/quotes/{quote['id']}/send", {}))
+    link = made(desk.post(f"/v1/quotes/{quote['id']}/links", {}))
+    path, patient = urlsplit(link["url"]).path, running.Caller(desk.port)
+    with psycopg.connect(desk.urls.owner) as conn:
+        conn.execute("DELETE FROM rate_limit")  # here all strangers have one address
+    answered, seen_open = threading.Event(), threading.Barrier(4)
+
+    def act(number):
+        if number == 0:
+            seen_open.wait()
+            made(desk.post(f"/v1/quotes/{quote['id']}/links/{link['id']}/revoke"))
+            answered.set()
+            return []
+        reads = [(answered.is_set(), patient.get(path).status)]
+        seen_open.wait()
+        while not reads[-1][0]:
+            reads.append((answered.is_set(), patient.get(path).status))
+        return reads
+
+    _, *readers = at_once(4, act)
+    for reads in readers:
+        assert reads[0] == (False, 200)
+        assert {status for too_late, status in reads if not too_late} <= {200, 404, 429}
+        assert {status for too_late, status in reads if too_late} <= {404, 429}
+    assert path not in service.server.words()
 
 
 # ---- One price ----
