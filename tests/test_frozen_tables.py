@@ -63,8 +63,7 @@ HISTORY = {
     "refund": Rule(),
     "shift": Rule("closed_at IS NOT NULL"),
     "refund_reason": Rule(),
-    "discount_reason": Rule(),
-    "discount_ceiling": Rule(),
+    "discount_approval": Rule(),
     "journal": Rule(),
     "journal_head": Rule(),
     "access_log": Rule(),
@@ -75,9 +74,11 @@ OTHERS = {
     # The catalog: what documents copy from it stays in them; its orders and prices have rules of their own.
     "category", "doctor_rank", "doctor", "doctor_promotion", "medical_service", "search_word", "vat_rate", "price_list",
     "price_order", "price_order_line", "price", "package", "package_part", "catalog_version", "nomenclature",
+    # Rules of discounts: administrators change them, documents keep what was given.
+    "discount_reason", "discount_ceiling",
     # Who may come in, what is being done, what was answered.
-    "branch", "api_key", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore", "kept_file", "rate_limit",
-    "schema_migration",
+    "branch", "api_key", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore", "kept_file",
+    "rate_limit", "schema_migration",
 }  # fmt: skip
 """Tables that are no history of documents or money."""
 LINES = {

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors as pg
 
 from billing import quote_links, quotes
-from clinic import db
+from clinic import db, logs
 from tests import browser, given
 from tests.browser import Person, quick_passwords  # noqa: F401
 from tests.given import faults, made
@@ -245,6 +245,7 @@ CANARY = re.compile(r"/q/[A-Za-z0-9_-]{8}")
 
 def test_no_log_holds_an_address_not_even_when_something_breaks(clinic, patient, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
+    caplog.handler.setFormatter(logs.Lines())
     address = path(link(clinic, sent(clinic)))
     assert opens(patient, address) == 200
     assert opens(patient, "/q/" + "A" * 32) == 404
