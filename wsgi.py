@@ -40,6 +40,7 @@ PAGES = (
     "catalog.import_pages",
     "catalog.file_pages",
     "billing.pages",
+    "billing.discount_pages",
     "billing.act_pages",
     "billing.payment_pages",
     "billing.quote_verification_pages",

@@ -6,6 +6,7 @@ the one who decides may go, and keeps `granted` on no document that has come to 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from billing import invoices, quotes
 from billing.invoices import Invoice, InvoiceLine
 from billing.lines import Line
 from billing.quotes import Quote, QuoteLine
-from clinic import db, fields, ids, money
+from clinic import db, fields, ids, money, staff
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Conflict, Refused
@@ -141,6 +142,26 @@ def of_invoice(conn: db.Connection, invoice_id: UUID) -> list[Decision]:
     return db.many(
         conn, Decision, _SELECT + "WHERE invoice_id = %(id)s ORDER BY decided_at DESC, id DESC", {"id": invoice_id}
     )
+
+
+@dataclass(frozen=True)
+class OnPage:
+    """What the page of a document shows of approvals: decisions, who made them, and whether its reader may decide."""
+
+    decisions: list[Decision]
+    who: dict[str, str]
+    may_decide: bool
+
+
+def on_page_of(conn: db.Connection, actor: Actor, document: Quote | Invoice) -> OnPage:
+    """What `actor` sees on the page of `document`, and whether he may decide there."""
+    of = of_quote if isinstance(document, Quote) else of_invoice
+    told = of(conn, document.id) if document.approval != "none" else []
+    decisions = [each for each in told if isinstance(document, Invoice) or each.revision == document.revision]
+    waits = document.approval == "required" and document.status in ("draft", "sent", "accepted")
+    may_decide = waits and actor.may("discounts:approve") and document.edited_by != actor.label
+    who = defaultdict(str, staff.logins(conn, [each.decided_by for each in decisions]))
+    return OnPage(decisions, who, may_decide)
 
 
 # ---- Deciding ----

@@ -9,8 +9,8 @@ from uuid import UUID
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import desk as desks
 from billing import (
+    approvals,
     exports,
     invoices,
     invoicing,
@@ -23,6 +23,7 @@ from billing import (
     till,
     words,
 )
+from billing import desk as desks
 from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quotes import Quote, QuoteLine
@@ -236,8 +237,10 @@ def _quote_page(
         quote, lines = _quote(conn, actor, quote_id, "read")
         made = invoices.page(conn, actor, {"quote": quote_id, "limit": 20}, None) if actor.may("invoices:read") else []
         branch = branches.of_id(conn, quote.branch_id)
+        approval = approvals.on_page_of(conn, actor, quote)
     shown = render_template(
         "quote.html",
+        approval=approval,
         quote=quote,
         document=quotes.as_json(quote, lines),
         overdue=quote.status in ("draft", "sent") and today > quote.valid_until,
@@ -343,9 +346,12 @@ def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
         of_quote = quotes.get(conn, actor, invoice.quote_id) if invoice.quote_id else None
         branch = branches.of_id(conn, invoice.branch_id)
         money = till.of_invoice(conn, actor, invoice)
+        approval = approvals.on_page_of(conn, actor, invoice)
     requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
     return {
         "document": invoices.as_json(invoice, lines),
+        "version": invoice.row_version,
+        "approval": approval,
         "requisites": requisites,
         "till": money,
         "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},

@@ -52,6 +52,13 @@ PAYMENT_STATUS: Mapping[str, tuple[str, str]] = {
     "paid": ("оплачен", "paid"),
     "settled": ("закрыт возвратом", "settled by credit"),
 }
+ROLE: Mapping[str, tuple[str, str]] = {
+    "reception": ("регистратура", "reception"),
+    "senior_reception": ("старшая регистратура", "senior reception"),
+    "accountant": ("бухгалтер", "accountant"),
+    "price_keeper": ("ведущий прейскурант", "price keeper"),
+    "administrator": ("администратор", "administrator"),
+}
 TENDER: Mapping[str, tuple[str, str]] = {
     "cash": ("наличные", "cash"),
     "card": ("карта", "card"),

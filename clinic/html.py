@@ -242,10 +242,17 @@ def _given_to_templates() -> dict[str, Any]:
         "actor": actor,
         "form_token": form_token(),
         "doors": [each for each in doors if each.is_open_to(actor)],
+        "behind": _door_behind(request.path),
         "here": request.path,
         "other_language": _same_page_in("en" if lang == "ru" else "ru"),
         "static_url": static_url,
     }
+
+
+def _door_behind(path: str) -> Door | None:
+    """The door that leads to the page at `path`: of several the one whose path says most."""
+    inside = [each for each in doors if path == each.path or path.startswith(f"{each.path}/")]
+    return max(inside, key=lambda each: len(each.path), default=None)
 
 
 def _same_page_in(lang: str) -> str:
