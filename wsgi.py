@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROUTES = (
     "clinic.routes",
     "clinic.event_routes",
+    "clinic.audit_routes",
     "clinic.job_routes",
     "catalog.routes",
     "catalog.order_routes",
@@ -46,7 +47,7 @@ PAGES = (
     "billing.quote_verification_pages",
     "billing.quote_link_pages",
 )
-WORK = ("clinic.kept_files", "catalog.price_imports", "catalog.nomenclature_imports")
+WORK = ("clinic.kept_files", "clinic.journal_heads", "catalog.price_imports", "catalog.nomenclature_imports")
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 
 
@@ -97,6 +98,7 @@ def gather_commands() -> None:
     from billing import commands as of_billing
     from catalog import commands as of_catalog
     from catalog import nomenclature_commands as of_nomenclature
+    from clinic import audit_commands as of_audit
     from clinic import commands as of_clinic
     from clinic.cli import cli
 
@@ -107,6 +109,7 @@ def gather_commands() -> None:
         of_clinic.people,
         of_clinic.branch_commands,
         of_clinic.work,
+        of_audit.audit_commands,
         of_catalog.prices,
         of_nomenclature.nomenclature_commands,
         of_billing.numbers,

@@ -346,6 +346,13 @@ def data_folder(settings: Settings) -> Path:
     raise ClusterError(f"none of {', '.join(map(str, places))} can hold the data: name a folder with CLINIC_DATA")
 
 
+def heads_file(settings: Settings) -> Path | None:
+    """Where the journal's heads are added to; beside an external database only where a file is named."""
+    if settings.audit_file or settings.database_url:
+        return settings.audit_file
+    return data_folder(settings) / "journal-heads"
+
+
 def _can_be_used(folder: Path, account: pwd.struct_passwd | None) -> bool:
     """Whether we can write to this folder, or make it, and the server's account reach it."""
     with suppress(OSError):

@@ -24,7 +24,7 @@ from typing import Protocol
 import click
 
 from clinic import child, secret_key
-from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder
+from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder, heads_file
 from clinic.settings import Settings
 
 DATABASE_DIED = 3
@@ -288,6 +288,7 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
         database_owner_url=None,
         # Beside an external database, where none is set, one for this start only.
         secret_key=secret_key.lasting(settings) or secrets.token_hex(32),
+        audit_file=heads_file(settings),
     )
     names = {each.name: each.metadata["name"] for each in fields(Settings)}
     env = {name: value for name, value in os.environ.items() if name not in names.values()}

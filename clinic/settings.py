@@ -125,6 +125,9 @@ class Settings:
     jobs: bool = _setting(
         "CLINIC_JOBS", True, _flag, "run the worker, which does long work and the chores, beside the server"
     )
+    audit_file: Path | None = _setting(
+        "CLINIC_AUDIT_FILE", None, _path, "file to which the journal's signed head is added every day; best elsewhere"
+    )
     metrics_token: str | None = _setting(
         "CLINIC_METRICS_TOKEN", None, _secret, "what a collector shows to read /metrics; without it there is none"
     )
