@@ -20,6 +20,7 @@ ROUTES = (
     "clinic.event_routes",
     "clinic.audit_routes",
     "clinic.job_routes",
+    "clinic.key_routes",
     "catalog.routes",
     "catalog.order_routes",
     "catalog.import_routes",
@@ -35,6 +36,7 @@ ROUTES = (
 )
 PAGES = (
     "clinic.pages",
+    "clinic.key_pages",
     "clinic.metrics_routes",
     "catalog.pages",
     "catalog.order_pages",
@@ -100,12 +102,13 @@ def gather_commands() -> None:
     from catalog import nomenclature_commands as of_nomenclature
     from clinic import audit_commands as of_audit
     from clinic import commands as of_clinic
+    from clinic import key_commands as of_keys
     from clinic.cli import cli
 
     for module in WORK:
         import_module(module)
     for command in (
-        of_clinic.keys,
+        of_keys.keys,
         of_clinic.people,
         of_clinic.branch_commands,
         of_clinic.work,

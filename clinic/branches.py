@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
 from clinic import db, fields, ids
-from clinic.auth import Actor
+from clinic.auth import COMMAND_LINE, Actor
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput, NotFound
 
@@ -111,6 +111,15 @@ def get(conn: db.Connection, code: str, actor: Actor) -> Branch:
     if branch is None or actor.branch_id not in (None, branch.id):
         raise NotFound()
     return branch
+
+
+def id_of(conn: db.Connection, code: str | None) -> UUID | None:
+    """The id of a branch named on the command line; None when none was.
+
+    Raises:
+        NotFound: there is no such branch.
+    """
+    return get(conn, code, COMMAND_LINE).id if code else None
 
 
 def of_id(conn: db.Connection, branch_id: UUID) -> Branch:

@@ -32,6 +32,11 @@ def day_of(instant: datetime) -> date:
     return instant.astimezone(_zone).date()
 
 
+def local(instant: datetime) -> datetime:
+    """`instant` as the clinic's clocks show it."""
+    return instant.astimezone(_zone)
+
+
 def midnight_after(instant: datetime) -> datetime:
     """The instant in UTC at which the clinic's next day begins."""
     return beginning_of(date.fromordinal(day_of(instant).toordinal() + 1))

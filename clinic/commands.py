@@ -1,17 +1,14 @@
-"""Commands of the clinic itself: keys, staff, branches. Only the secret goes to standard output."""
+"""Commands of the clinic itself: staff, branches, the worker. Only the secret goes to standard output."""
 
 from __future__ import annotations
 
 import secrets
-from decimal import Decimal
 from pathlib import Path
-from uuid import UUID
 
 import click
 import marshmallow as ma
 
 from clinic import (
-    api_keys,
     branches,
     cli,
     clock,
@@ -32,33 +29,6 @@ from clinic.auth import COMMAND_LINE, ROLES
 from clinic.command import change
 
 
-@click.group()
-def keys() -> None:
-    """Keys of programs."""
-
-
-@keys.command("create")
-@click.argument("name")
-@click.option(
-    "--scope", "scopes", multiple=True, required=True, help="What the key may do; * is everything. Repeatable."
-)
-@click.option("--branch", help="The only branch the key sees; without it, all.")
-@click.option("--days", type=click.IntRange(1, 36500), help="Days the key is good for; without it, no end.")
-@click.option("--discount-ceiling", default="0", help="Percent of discount the key gives without approval.")
-def create_key(name: str, scopes: tuple[str, ...], branch: str | None, days: int | None, discount_ceiling: str) -> None:
-    """Make a key and print it, this once, alone on standard output."""
-    ceiling = _percent(discount_ceiling)
-    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
-        try:
-            secret = api_keys.create(
-                made, name, list(scopes), branch_id=_branch_id(made.conn, branch), days=days, discount_ceiling=ceiling
-            )
-        except api_keys.UnknownScope as exc:
-            raise click.BadParameter(str(exc), param_hint="--scope") from exc
-    click.echo(f"Key «{name}» for {', '.join(scopes)}; it is not shown again.", err=True)
-    click.echo(secret)
-
-
 @click.group("staff")
 def people() -> None:
     """Accounts of people."""
@@ -73,7 +43,7 @@ def create_account(login: str, role: str, branch: str | None) -> None:
     password = secrets.token_urlsafe(12)
     with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
         try:
-            staff.create(made, login, role, password, branch_id=_branch_id(made.conn, branch))
+            staff.create(made, login, role, password, branch_id=branches.id_of(made.conn, branch))
         except ValueError as exc:
             raise click.BadParameter(str(exc)) from exc
     click.echo(f"Account «{login}» with the role {role}; the password is not shown again.", err=True)
@@ -130,15 +100,3 @@ def work() -> None:
             worker.run(urls.app)
         finally:
             db.close_pool()
-
-
-def _branch_id(conn: db.Connection, code: str | None) -> UUID | None:
-    return branches.get(conn, code, COMMAND_LINE).id if code else None
-
-
-def _percent(text: str) -> Decimal:
-    try:
-        percent: Decimal = fields.Percent().deserialize(text)
-        return percent
-    except ma.ValidationError as exc:
-        raise click.BadParameter("a percentage from 0 to 100 is needed", param_hint="--discount-ceiling") from exc

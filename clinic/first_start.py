@@ -64,7 +64,7 @@ def _set_up(say: Callable[[str], None], load_sample: Callable[..., bool] | None)
             say("Loaded the sample price list as order No. 1")
         if not db.value(made.conn, "SELECT true FROM api_key LIMIT 1"):
             key = api_keys.create(made, "administrator", [EVERYTHING], discount_ceiling=COMMAND_LINE.discount_ceiling)
-            shown.append(f"Administrator's API key, shown this once: {key}")
+            shown.append(f"Administrator's API key, shown this once: {key.secret}")
         if not db.value(made.conn, "SELECT true FROM staff LIMIT 1"):
             password = secrets.token_urlsafe(12)
             staff.create(made, "admin", "administrator", password)

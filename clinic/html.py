@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import dates, http, money, staff
+from clinic import clock, dates, http, money, staff
 from clinic.auth import Actor
 from clinic.errors import Refused, Unauthorized
 from clinic.settings import Settings
@@ -208,6 +208,7 @@ def set_up(app: Flask) -> None:
         decimal=Decimal,
         quantity=lambda quantity: str(quantity).replace(".", ","),
         day=lambda day: dates.short(_date(day), http.lang()),
+        moment=lambda at: dates.moment(clock.local(at), http.lang()),
         long_day=lambda day: dates.long(_date(day), http.lang()),
     )
     app.context_processor(_given_to_templates)

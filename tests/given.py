@@ -65,7 +65,7 @@ def price(article: str, amount: str, since: date, rank: str | None = None) -> No
 def key(*scopes: str, branch: str | None = None, **more: Any) -> str:
     with change(COMMAND_LINE) as made:
         of = branches.get(made.conn, branch, COMMAND_LINE).id if branch else None
-        return api_keys.create(made, "test", list(scopes), branch_id=of, **more)
+        return api_keys.create(made, "test", list(scopes), branch_id=of, **more).secret
 
 
 @dataclass

@@ -40,7 +40,7 @@ OPERATIONS = {
 }
 KEY = re.compile(r"[\x21-\x7e]{8,255}", re.ASCII)
 PROBLEM = "application/problem+json"
-CHANGES_ANYHOW = {"access_log", "api_key", "idempotency"}
+CHANGES_ANYHOW = {"access_log", "api_key_secret", "idempotency"}
 """What may change without an effect: notes of reading, a key's last use, keys of calls."""
 
 contract = schemathesis.openapi.from_wsgi("/v1/openapi.json", APP, config=SchemathesisConfig.from_path(CONFIG))
@@ -87,6 +87,8 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
         "discount_reason": itertools.repeat("repeat"),
+        # Not the key that asks.
+        "key_id": itertools.cycle([key(clinic) for _ in range(4)]),
         "job_id": itertools.repeat(given.job(clinic)),
         # By code and by id; not the one that the examples sell.
         "package": itertools.cycle([given.package(clinic, "OTHER-DAY")["id"], "CT-MRI-DAY"]),
@@ -108,6 +110,11 @@ def link(clinic):
     sent = clinic.quote(("MRI-ABD-RP", None))
     given.made(clinic.post(f"/v1/quotes/{sent['id']}/send"))
     return given.made(clinic.post(f"/v1/quotes/{sent['id']}/links"))["id"]
+
+
+def key(clinic):
+    """The id of a key."""
+    return given.made(clinic.post("/v1/keys", {"name": "another", "scopes": ["catalog:read"]}))["id"]
 
 
 def price_order(clinic):

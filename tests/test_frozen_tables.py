@@ -77,8 +77,8 @@ OTHERS = {
     # Rules of discounts: administrators change them, documents keep what was given.
     "discount_reason", "discount_ceiling",
     # Who may come in, what is being done, what was answered.
-    "branch", "api_key", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore", "kept_file",
-    "rate_limit", "schema_migration",
+    "branch", "api_key", "api_key_secret", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore",
+    "kept_file", "rate_limit", "schema_migration",
 }  # fmt: skip
 """Tables that are no history of documents or money."""
 LINES = {

@@ -46,7 +46,9 @@ def test_a_key_ends_on_its_last_day_and_when_it_is_revoked(clinic):
 
 def test_the_database_holds_no_usable_key(clinic):
     with db.reading() as conn:
-        assert clinic.secret.split("_")[2] not in db.value(conn, "SELECT api_key::text FROM api_key")
+        assert clinic.secret.split("_")[2] not in db.value(
+            conn, "SELECT (key, secret)::text FROM api_key AS key, api_key_secret AS secret"
+        )
 
 
 def test_a_refusal_is_a_problem_in_the_callers_language(clinic):
