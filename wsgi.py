@@ -49,7 +49,13 @@ PAGES = (
     "billing.quote_verification_pages",
     "billing.quote_link_pages",
 )
-WORK = ("clinic.kept_files", "clinic.journal_heads", "catalog.price_imports", "catalog.nomenclature_imports")
+WORK = (
+    "clinic.kept_files",
+    "clinic.journal_heads",
+    "catalog.price_imports",
+    "catalog.nomenclature_imports",
+    "billing.quote_purge",
+)
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 
 

@@ -132,11 +132,12 @@ CHECKS = (
           LEFT JOIN credit_note ON credit_note.id = said.object_id AND said.type = 'credit_note.issued'
           LEFT JOIN act ON act.id = said.object_id AND said.type LIKE 'act.%%'
           LEFT JOIN quote ON quote.id = said.object_id AND said.type LIKE 'quote.%%'
+          LEFT JOIN quote_tombstone AS purged ON purged.id = said.object_id AND said.type LIKE 'quote.%%'
           LEFT JOIN payment ON payment.id = said.object_id AND said.type LIKE 'payment.%%'
           LEFT JOIN shift ON shift.id = said.object_id AND said.type LIKE 'shift.%%'
          WHERE said.id > %(after)s::uuid AND said.id <= %(until)s::uuid
            AND said.object_type IN ('invoice', 'credit_note', 'act', 'quote', 'payment', 'shift')
-           AND coalesce(invoice.id, credit_note.id, act.id, quote.id, payment.id, shift.id) IS NULL
+           AND coalesce(invoice.id, credit_note.id, act.id, quote.id, purged.id, payment.id, shift.id) IS NULL
         """,
     ),
     Check(
@@ -221,6 +222,18 @@ CHECKS = (
                  WHEN 'draft' THEN '^created$'
                  WHEN 'sent' THEN '^created, sent$'
                  ELSE '^created(, sent)?(, accepted)?(, ' || status || ')$' END) IS NOT TRUE
+        """,
+    ),
+    Check(
+        "quote_purged",
+        "quote_tombstone",
+        """
+        SELECT id, 'it is not purged once in the journal, or a quote or an invoice of it is there'
+          FROM quote_tombstone AS purged
+         WHERE id > %(after)s::uuid AND id <= %(until)s::uuid
+           AND ((SELECT count(*) FROM journal WHERE object_id = purged.id AND type = 'quote.purged') <> 1
+                OR EXISTS (SELECT FROM quote WHERE quote.id = purged.id OR quote.code = purged.code)
+                OR EXISTS (SELECT FROM invoice WHERE invoice.quote_id = purged.id))
         """,
     ),
 )

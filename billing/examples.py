@@ -138,6 +138,7 @@ VERIFIED: dict[str, Any] = {
     "fingerprint": "9f2b-5d1b-0c5f",
     "total_agrees": True,
     "fingerprint_agrees": None,
+    "purged_at": None,
 }
 INVOICE: dict[str, Any] = {
     "id": "0197d1b1-04b3-7d10-8f2b-5d1b0c5f5a11",

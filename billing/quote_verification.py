@@ -6,10 +6,9 @@ check character, so a slip of the pen is told without a look-up; codes that were
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date as Date
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -58,7 +57,9 @@ class VerifyQuery(http.Query):
 
 
 class VerifiedOut(ma.Schema):
-    """What we know of the paper; all but `genuine` and `code` is null when there is no such quote or revision."""
+    """What we know of the paper; all but `genuine` and `code` is null when there is no such quote or revision.
+
+    Of a quote that was purged the status is `purged`, and little else is known."""
 
     genuine = ma.fields.Boolean(required=True)
     code = ma.fields.String(required=True)
@@ -73,21 +74,23 @@ class VerifiedOut(ma.Schema):
     fingerprint = ma.fields.String(required=True, allow_none=True)
     total_agrees = ma.fields.Boolean(required=True, allow_none=True)
     fingerprint_agrees = ma.fields.Boolean(required=True, allow_none=True)
+    purged_at = ma.fields.DateTime(required=True, allow_none=True)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of the quote that a paper names."""
+    """What is kept of the quote that a paper names: all of it, or of a purged one a little of its newest revision."""
 
     code: str
     revision: int
     newest_revision: int
     status: str
-    date: Date
-    valid_until: Date
-    total: Decimal
-    lines: int
-    fingerprint: str
+    date: Date | None
+    valid_until: Date | None
+    total: Decimal | None
+    lines: int | None
+    fingerprint: str | None
+    purged_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,12 @@ class Verified:
             "date": kept and kept.date,
             "valid_until": kept and kept.valid_until,
             "currency": kept and "RUB",
-            "total": kept and money.text(kept.total),
+            "total": kept and money.text_or_none(kept.total),
             "lines": kept and kept.lines,
-            "fingerprint": kept and shown(kept.fingerprint),
+            "fingerprint": kept and kept.fingerprint and shown(kept.fingerprint),
             "total_agrees": self.total_agrees,
             "fingerprint_agrees": self.fingerprint_agrees,
+            "purged_at": kept and kept.purged_at,
         }
 
 
@@ -134,13 +138,13 @@ def verify(actor: Actor, wanted: dict[str, Any]) -> Verified:
     return Verified(
         code,
         kept,
-        _agrees(wanted["total"], lambda total: bool(total == kept.total)),
-        _agrees(wanted["fingerprint"], lambda typed: plain(typed) == kept.fingerprint),
+        _agrees(wanted["total"], kept.total),
+        _agrees(wanted["fingerprint"] and plain(wanted["fingerprint"]), kept.fingerprint),
     )
 
 
-def _agrees(given: Any, compare: Callable[[Any], bool]) -> bool | None:
-    return None if given is None else compare(given)
+def _agrees(given: Any, kept: Any) -> bool | None:
+    return None if given is None or kept is None else bool(given == kept)
 
 
 def _kept(conn: db.Connection, code: str, revision: int | None) -> Kept | None:
@@ -152,12 +156,20 @@ def _kept(conn: db.Connection, code: str, revision: int | None) -> Kept | None:
                CASE WHEN asked.invoiced THEN 'invoiced' ELSE asked.status END AS status,
                asked.date, asked.valid_until, asked.total, quote_fingerprint(asked) AS fingerprint,
                (SELECT count(*) FROM quote_line AS line
-                 WHERE line.quote_id = quote.id AND line.revision = asked.revision) AS lines
+                 WHERE line.quote_id = quote.id AND line.revision = asked.revision) AS lines,
+               NULL::timestamptz AS purged_at
           FROM quote
           JOIN quote_revision AS newest ON newest.quote_id = quote.id AND newest.newest
           JOIN quote_revision AS asked
             ON asked.quote_id = quote.id AND asked.revision = coalesce(%(revision)s::int, newest.revision)
          WHERE quote.code = %(code)s::text
+         UNION ALL
+        SELECT code, coalesce(%(revision)s::int, revision), revision, 'purged',
+               CASE WHEN asked.newest THEN date END, CASE WHEN asked.newest THEN valid_until END,
+               CASE WHEN asked.newest THEN total END, NULL, NULL, purged_at
+          FROM quote_tombstone
+          LEFT JOIN LATERAL (SELECT revision = coalesce(%(revision)s::int, revision) AS newest) AS asked ON true
+         WHERE code = %(code)s::text AND coalesce(%(revision)s::int, 1) BETWEEN 1 AND revision
         """,
         {"code": code, "revision": revision},
     )

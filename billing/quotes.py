@@ -17,7 +17,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import discounts, quote_codes
+from billing import discounts, quote_codes, quote_purge
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
 from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
 from clinic import db, money
@@ -161,16 +161,12 @@ def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
 
     Raises:
         NotFound: there is none, or it belongs to a branch `actor` does not see.
+        QuotePurged: there was one.
     """
-    return _seen(
-        actor,
-        db.find(
-            conn,
-            Quote,
-            _SELECT + "WHERE quote.id = %(id)s",
-            {"id": quote_id},
-        ),
-    )
+    found = db.find(conn, Quote, _SELECT + "WHERE quote.id = %(id)s", {"id": quote_id})
+    if found is None:
+        quote_purge.must_not_be_purged(conn, actor, quote_id)
+    return _seen(actor, found)
 
 
 def at_revision(conn: db.Connection, quote_id: UUID, revision: int) -> Quote | None:
@@ -187,7 +183,7 @@ def locked(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | No
     """The quote at its newest revision, held until the end of the transaction.
 
     Raises:
-        NotFound: as `get`.
+        NotFound, QuotePurged: as `get`.
         QuoteNotOpen: its newest revision is another one than `revision`.
     """
     found = db.find(conn, Quote, _SELECT + "WHERE quote.id = %(id)s FOR UPDATE OF quote, revision", {"id": quote_id})

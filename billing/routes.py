@@ -14,6 +14,7 @@ from billing.invoices import Invoice, InvoiceNotDraft, InvoiceNotIssued, Invoice
 from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
 from billing.issuing import CancelIn, InvoiceRendered, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
+from billing.quote_purge import QuotePurged
 from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
 from billing.quoting import QuoteIn
 from clinic import access_log, clock, db, errors, fields, http, lists, parties
@@ -130,7 +131,7 @@ def list_quotes(wanted: dict[str, Any]) -> Response:
 
 
 @bp.get("/quotes/<uuid:quote_id>")
-@bp.contract(may="quotes:read", gives={200: QuoteOut}, refuses=(errors.NotFound,), answers=examples.QUOTE)
+@bp.contract(may="quotes:read", gives={200: QuoteOut}, refuses=(errors.NotFound, QuotePurged), answers=examples.QUOTE)
 def get_quote(quote_id: UUID) -> Response:
     """Read a quote at its newest revision"""
     with db.transaction() as conn:

@@ -16,6 +16,7 @@ QUOTE_STATUS: Mapping[str, tuple[str, str]] = {
     "expired": ("истекла", "expired"),
     "superseded": ("заменена", "superseded"),
     "cancelled": ("отменена", "cancelled"),
+    "purged": ("удалена", "purged"),
 }
 QUOTE_LINK_STATE: Mapping[str, tuple[str, str]] = {
     "open": ("открыта", "open"),

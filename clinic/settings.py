@@ -110,6 +110,10 @@ class Settings:
     quote_days: int = _setting(
         "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for after its own, the last one included"
     )
+    quote_purge_days: int = _setting(
+        "CLINIC_QUOTE_PURGE_DAYS", 90, _whole(30, 3650),
+        "days after its last one at which a quote that came to nothing is purged with the persons it names",
+    )  # fmt: skip
     public_url: str | None = _setting(
         "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"
     )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import psycopg
 
+from billing import quote_purge
 from clinic import db
 from clinic.embedded import Cluster, Urls
-from tests import given, given_money
+from tests import given, given_money, given_quotes
 from tests.conftest import SETTINGS
 from tests.running import new_database
 from wsgi import create_app
@@ -34,12 +35,12 @@ def kept(cluster: Cluster) -> Iterator[Books]:
     with new_database(cluster) as urls:
         db.open_pool(urls.app, size=2)
         try:
-            yield Books(urls, _made())
+            yield Books(urls, _made(urls))
         finally:
             db.close_pool()
 
 
-def _made() -> dict[str, str]:
+def _made(urls: Urls) -> dict[str, str]:
     given.main_branch()
     given.sample()
     clinic = given.caller(create_app(SETTINGS), "*")
@@ -48,6 +49,8 @@ def _made() -> dict[str, str]:
     given.made(clinic.post(f"/v1/quotes/{quote['id']}/links"))
     cancelled = clinic.invoice(clinic.quote(("ONC-CONS-1", "candidate")))
     given.made(clinic.post(f"/v1/invoices/{cancelled['id']}/cancel", {"reason": "Ошибка"}))
+    given_quotes.aged(urls, clinic.quote(("ONC-CONS-1", "candidate")), 100)
+    quote_purge.purge(90)
     dear = clinic.quote(given.line("CT-ABD-RP", discount_percent="50", discount_reason="goodwill"))
     second_person = given.caller(clinic.app, "*", discount_ceiling=100)
     given.made(second_person.post(f"/v1/quotes/{dear['id']}/approve", {}))

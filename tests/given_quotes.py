@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
+
+from clinic.embedded import Urls
 from tests.given import Caller, made
 
 NAME = "Иванова-Канарейкина"
@@ -25,3 +28,17 @@ def link(clinic: Caller, quote: Any, **more: Any) -> Any:
 def path(link: Any) -> str:
     """What a browser asks for."""
     return str(urlsplit(link["url"]).path)
+
+
+def aged(urls: Urls, quote: Any, days: int) -> Any:
+    """The quote as if its last day had been so many days ago: no other hand than the database's owner's can do that."""
+    with psycopg.connect(urls.owner) as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute(
+            """
+            UPDATE quote_revision SET date = current_date - %(days)s::int, valid_until = current_date - %(days)s::int
+             WHERE quote_id = %(id)s
+            """,
+            {"id": quote["id"], "days": days},
+        )
+    return quote

@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from billing import books
+from billing import books, quote_purge
 from clinic import db
+from tests import given_quotes
 from tests.given import line, made
 from tests.given_money import invoice, paid, payment, refunded
 
@@ -14,7 +15,7 @@ REASON = {"reason": "Ошибка"}
 
 
 @pytest.fixture
-def kept(clinic):
+def kept(clinic, opened):
     """A clinic with every kind of document, in every state."""
     quote = clinic.quote(("ONC-CONS-1", "candidate"), {"article": "CT-ABD-RP", "quantity": "3"})
     clinic.invoice(quote, lines=[{"position": 2, "quantity": "1"}])
@@ -28,6 +29,8 @@ def kept(clinic):
     sent = made(clinic.post("/v1/quotes", {"lines": [line("MRI-ABD-RP")]}))
     made(clinic.post(f"/v1/quotes/{sent['id']}/send", {}))
     made(clinic.post(f"/v1/quotes/{clinic.quote(('CT-ABD-RP', None))['id']}/decline", {}))
+    given_quotes.aged(opened, clinic.quote(("CT-ABD-RP", None), patient={"id": "P-1"}), 100)
+    assert quote_purge.purge(90) == 1
     keep_money(clinic)
     return clinic
 
@@ -84,6 +87,9 @@ OFFENCES = [
     ("quote_adds_up", "UPDATE quote_line SET amount = amount - 1, discount = discount + 1"),
     ("quote_invoiced", "UPDATE quote_line SET invoiced_quantity = quantity"),
     ("quote_in_journal", "DELETE FROM journal WHERE type = 'quote.declined'"),
+    ("quote_purged", "DELETE FROM journal WHERE type = 'quote.purged'"),
+    ("quote_purged", "UPDATE quote_tombstone SET id = (SELECT id FROM quote LIMIT 1)"),
+    ("journal_without_document", "DELETE FROM quote_tombstone"),
     ("paid", "UPDATE invoice SET paid = paid - 1 WHERE paid > 0"),
     ("payment_adds_up", "UPDATE payment SET allocated = allocated - 1 WHERE allocated > 0"),
     ("allocations", "UPDATE payment_allocation SET amount = amount - 20 WHERE kind = 'release'"),

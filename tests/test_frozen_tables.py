@@ -42,6 +42,7 @@ HISTORY = {
     ),
     # How much of it is invoiced moves with the invoices, which a check of the books compares.
     "quote_line": moving("invoiced_quantity"),
+    "quote_tombstone": Rule(),
     # That it can be revoked only once is tried in `test_quote_links`.
     "quote_link": moving("revoked_at", "revoked_by"),
     "invoice": moving(

@@ -41,7 +41,7 @@ def test_a_genuine_paper_is_told_by_what_it_has_on_it_and_no_name(clinic, quote)
     assert found == {
         "genuine": True, "code": quote["code"], "revision": 1, "newest_revision": 1, "status": "draft",
         "date": quote["date"], "valid_until": quote["valid_until"], "currency": "RUB", "total": "17700.00", "lines": 2,
-        "total_agrees": True, "fingerprint_agrees": None,
+        "total_agrees": True, "fingerprint_agrees": None, "purged_at": None,
     }  # fmt: skip
     assert "Иванова" not in answer.text
     assert "P-7" not in answer.text
