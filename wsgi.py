@@ -55,6 +55,7 @@ WORK = (
     "catalog.price_imports",
     "catalog.nomenclature_imports",
     "billing.quote_purge",
+    "billing.privacy",
 )
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 
@@ -104,6 +105,7 @@ def prepare(settings: Settings, owner_url: str, say: Callable[[str], None], *, s
 def gather_commands() -> None:
     """Put the packages' commands on the command line."""
     from billing import commands as of_billing
+    from billing import privacy_commands as of_privacy
     from catalog import commands as of_catalog
     from catalog import nomenclature_commands as of_nomenclature
     from clinic import audit_commands as of_audit
@@ -123,6 +125,7 @@ def gather_commands() -> None:
         of_nomenclature.nomenclature_commands,
         of_billing.numbers,
         of_billing.check_books,
+        of_privacy.privacy_commands,
     ):
         cli.add_command(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from clinic import clock, db
@@ -29,3 +30,15 @@ def note(
             "request": request_id,
         },
     )
+
+
+def of(conn: db.Connection, object_ids: Iterable[UUID]) -> list[dict[str, Any]]:
+    """Who saw these documents, in the order of time."""
+    rows = conn.execute(
+        """
+        SELECT at, actor, action, object_type, object_id FROM access_log
+         WHERE object_id = ANY (%(ids)s::uuid[]) ORDER BY id
+        """,
+        {"ids": list(object_ids)},
+    )
+    return [dict(zip(("at", "actor", "action", "object_type", "object"), row, strict=True)) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from uuid import UUID, uuid5
 
 from clinic import clock
@@ -23,3 +24,8 @@ _CODES = UUID("d3a0c7e2-54b1-4a6f-9a33-6f0b8e1c2d47")
 def of_code(kind: str, code: str) -> UUID:
     """The UUID, version 5, of a thing that is known by its code alone; the same one every time."""
     return uuid5(_CODES, f"{kind}:{code}")
+
+
+def first_at(instant: datetime) -> UUID:
+    """Below every UUID of version 7 made at `instant` or later, above every earlier one."""
+    return UUID(int=int(instant.timestamp() * 1000) << 80)

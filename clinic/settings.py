@@ -114,6 +114,9 @@ class Settings:
         "CLINIC_QUOTE_PURGE_DAYS", 90, _whole(30, 3650),
         "days after its last one at which a quote that came to nothing is purged with the persons it names",
     )  # fmt: skip
+    retention_years: int = _setting(
+        "CLINIC_RETENTION_YEARS", 5, _whole(5, 100), "years for which documents keep names after the year they are of"
+    )
     public_url: str | None = _setting(
         "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"
     )

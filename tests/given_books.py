@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from billing import quote_purge
+from billing import privacy, quote_purge
 from clinic import db
+from clinic.auth import COMMAND_LINE
+from clinic.command import change
 from clinic.embedded import Cluster, Urls
 from tests import given, given_money, given_quotes
 from tests.conftest import SETTINGS
@@ -67,6 +69,8 @@ def _made(urls: Urls) -> dict[str, str]:
     rendered = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")))
     given.made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", {}))
     given.made(clinic.get(f"/v1/invoices/{issued['id']}"))  # which is noted
+    with change(COMMAND_LINE) as asked:
+        privacy.erase(asked, given.PAYER["ref"], years=5)  # which has to wait
     named = {
         "quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft, "payment": payment,
         "closed": closed, "opened": opened, "foreign": foreign,

@@ -69,6 +69,8 @@ HISTORY = {
     "journal_head": Rule(),
     "access_log": Rule(),
     "party": Rule(),
+    # That it ends once and its day only moves on is tried in `test_privacy`.
+    "erasure_request": moving("hold_until", "done_at"),
 }  # fmt: skip
 """Documents, money, and what tells of them."""
 OTHERS = {
