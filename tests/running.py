@@ -171,6 +171,12 @@ class Service:
             secret = given.key("*", branch=code, discount_ceiling=100)
         return Desk(self.server.port, secret, self.urls, code, prefix)
 
+    def another(self, desk: Desk, *, discount_ceiling: int) -> Desk:
+        """Another program of the same branch, which may take so many percent off alone."""
+        with _opened(self.urls):
+            secret = given.key("*", branch=desk.branch, discount_ceiling=discount_ceiling)
+        return replace(desk, secret=secret)
+
 
 @contextmanager
 def service(urls: Urls, **env: str) -> Iterator[Service]:

@@ -1,6 +1,6 @@
 """Packages on quotes and invoices: a line per part with its share, exact on every way a document goes.
 
-Domain rules 19–23 beside packages (19–22 alone are in test_quotes and test_money), and rule 29.
+Domain rules 19–23 beside packages (alone they are in test_discount_rules), and rule 29.
 """
 
 from __future__ import annotations
