@@ -132,16 +132,12 @@ SELECT id, decision, reason, revision, author, decided_by, decided_at, highest, 
 
 def of_quote(conn: db.Connection, quote_id: UUID) -> list[Decision]:
     """The decisions on all revisions of a quote, newest first."""
-    return db.many(
-        conn, Decision, _SELECT + "WHERE quote_id = %(id)s ORDER BY decided_at DESC, id DESC", {"id": quote_id}
-    )
+    return db.many(conn, Decision, _SELECT + "WHERE quote_id = %(id)s ORDER BY place DESC", {"id": quote_id})
 
 
 def of_invoice(conn: db.Connection, invoice_id: UUID) -> list[Decision]:
     """The decisions on a direct invoice, newest first."""
-    return db.many(
-        conn, Decision, _SELECT + "WHERE invoice_id = %(id)s ORDER BY decided_at DESC, id DESC", {"id": invoice_id}
-    )
+    return db.many(conn, Decision, _SELECT + "WHERE invoice_id = %(id)s ORDER BY place DESC", {"id": invoice_id})
 
 
 @dataclass(frozen=True)

@@ -245,6 +245,7 @@ def test_all_discounts_of_a_line_count_together(author, way):
     assert three["approval"] == "none"
     both = way.made(author, line("CT-ABD-RP", **stacked), **stacked)
     assert both["approval"] == "required"
+    assert refusal(way.out(author, both)) == (409, "discount_above_limit")
 
 
 def test_the_highest_line_counts_and_not_the_document_as_a_whole(author):
