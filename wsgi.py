@@ -33,6 +33,7 @@ ROUTES = (
     "billing.payment_routes",
     "billing.quote_verification_routes",
     "billing.quote_link_routes",
+    "billing.comparing_routes",
 )
 PAGES = (
     "clinic.pages",

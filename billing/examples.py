@@ -11,6 +11,18 @@ QUOTE_IN: dict[str, Any] = {
     ],
     "patient": {"id": "P-000017"},
 }
+COMPARE_IN: dict[str, Any] = {
+    "variants": [
+        {"name": "С контрастом", "lines": [{"article": "CT-ABD-RP-BOLUS"}]},
+        {"name": "Без контраста", "lines": [{"article": "CT-ABD-RP"}]},
+    ]
+}
+COMPARE_QUOTE_IN: dict[str, Any] = {
+    "variants": [
+        {"name": "У доктора наук", "doctor_rank": "doctor"},
+        {"name": "Без контраста", "replace": {"CT-ABD-RP-BOLUS": "CT-ABD-RP"}},
+    ]
+}
 FROM_QUOTE_IN: dict[str, Any] = {"payer": {"kind": "person", "is_patient": True}, "issue": True}
 INVOICE_IN: dict[str, Any] = {
     "lines": [{"article": "MRI-ABD-RP"}],
