@@ -34,6 +34,7 @@ ROUTES = (
     "billing.quote_verification_routes",
     "billing.quote_link_routes",
     "billing.comparing_routes",
+    "billing.quote_change_routes",
 )
 PAGES = (
     "clinic.pages",
@@ -57,6 +58,7 @@ WORK = (
     "catalog.nomenclature_imports",
     "billing.quote_purge",
     "billing.privacy",
+    "billing.quote_validity",
 )
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from flask import Response
 
@@ -13,11 +14,11 @@ from clinic import http
 from clinic.command import Change
 
 
-def of_quote(change: Change, status: int, quote: Quote, lines: Sequence[QuoteLine]) -> Response:
+def of_quote(change: Change, status: int, quote: Quote, lines: Sequence[QuoteLine], **more: Any) -> Response:
     headers = {"ETag": http.etag(quote.id, quote.row_version)}
     if status == 201:
         headers["Location"] = f"/v1/quotes/{quote.id}"
-    answer = change.give(status, quotes.as_json(quote, lines), headers=headers, names=quotes.names(quote))
+    answer = change.give(status, quotes.as_json(quote, lines) | more, headers=headers, names=quotes.names(quote))
     return http.shown(answer)
 
 

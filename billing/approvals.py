@@ -169,10 +169,11 @@ def decide_on_quote(
     """Approve (`granted`) or refuse (`refused`) the discounts of a quote as it stands.
 
     Raises:
-        NotFound, QuoteNotOpen: as `quotes.locked`; or it can go out no more.
+        NotFound, QuoteNotOpen, QuoteExpired: as `quotes.locked`; or it can go out no more.
         NoDiscountWaiting, OwnDiscount, AboveOwnLimit: see there.
     """
     quote = quotes.locked(change.conn, change.actor, quote_id, revision)
+    quote.must_be_firm_on(change.today)
     quote.must_be("draft", "sent", "accepted")
     document = {"quote_id": quote.id, "revision": quote.revision, "invoice_id": None}
     decision_id, highest = _written(change, document, decision, reason, quote.approval)

@@ -215,13 +215,54 @@ CHECKS = (
             SELECT string_agg(split_part(type, '.', 2), ', ' ORDER BY position) AS types
               FROM journal
              WHERE object_id = revision.quote_id AND (data ->> 'revision')::int = revision.revision
-               AND type IN ('quote.created', 'quote.sent', 'quote.accepted', 'quote.declined', 'quote.expired',
-                            'quote.superseded', 'quote.cancelled')) AS said ON true
+               AND type IN ('quote.created', 'quote.revised', 'quote.repriced', 'quote.sent', 'quote.accepted',
+                            'quote.declined', 'quote.expired', 'quote.cancelled')) AS said ON true
          WHERE revision.quote_id > %(after)s::uuid AND revision.quote_id <= %(until)s::uuid
-           AND (said.types ~ CASE status
-                 WHEN 'draft' THEN '^created$'
-                 WHEN 'sent' THEN '^created, sent$'
-                 ELSE '^created(, sent)?(, accepted)?(, ' || status || ')$' END) IS NOT TRUE
+           -- An expired one may come back by an extension, and a superseded one was any of those that are alive.
+           AND (said.types ~ (CASE WHEN revision.revision = 1 THEN '^created' ELSE '^(revised|repriced)' END
+                 || '(, expired)*' || CASE status
+                      WHEN 'draft' THEN '$'
+                      WHEN 'sent' THEN ', sent(, expired)*$'
+                      WHEN 'superseded' THEN '(, sent(, expired)*)?(, accepted)?$'
+                      ELSE '(, sent(, expired)*)?(, accepted)?(, ' || status || ')$' END)) IS NOT TRUE
+        """,
+    ),
+    Check(
+        "quote_revisions",
+        "quote",
+        """
+        SELECT quote.id, format('revisions %%s: newest %%s, alive %%s; the journal has %%s', of_it.numbers,
+                                of_it.newest, coalesce(of_it.alive, '—'), coalesce(said.numbers, '—'))
+          FROM quote
+          LEFT JOIN LATERAL (
+            SELECT string_agg(revision::text, ', ' ORDER BY revision) AS numbers, max(revision) AS last,
+                   count(*) AS count,
+                   string_agg(revision::text, ', ' ORDER BY revision) FILTER (WHERE newest) AS newest,
+                   string_agg(revision::text, ', ' ORDER BY revision)
+                     FILTER (WHERE status IN ('draft', 'sent', 'accepted')) AS alive
+              FROM quote_revision WHERE quote_id = quote.id) AS of_it ON true
+          LEFT JOIN LATERAL (
+            SELECT string_agg(data ->> 'revision', ', ' ORDER BY position) AS numbers
+              FROM journal
+             WHERE object_id = quote.id AND type IN ('quote.created', 'quote.revised', 'quote.repriced')) AS said
+            ON true
+         WHERE quote.id > %(after)s::uuid AND quote.id <= %(until)s::uuid
+           AND (of_it.newest IS DISTINCT FROM of_it.last::text OR of_it.count IS DISTINCT FROM of_it.last
+                OR of_it.alive <> of_it.newest OR said.numbers IS DISTINCT FROM of_it.numbers)
+        """,
+    ),
+    Check(
+        "quote_extended",
+        "quote",
+        """
+        SELECT quote_id, format('revision %%s was extended to %%s, but the journal does not have it once', revision,
+                                extended_to)
+          FROM quote_extension AS extension
+         WHERE quote_id > %(after)s::uuid AND quote_id <= %(until)s::uuid
+           AND (SELECT count(*) FROM journal
+                 WHERE object_id = quote_id AND type = 'quote.extended'
+                   AND (data ->> 'revision')::int = extension.revision
+                   AND (data ->> 'valid_until')::date = extended_to) <> 1
         """,
     ),
     Check(

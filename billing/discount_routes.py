@@ -21,7 +21,7 @@ from billing.approvals import (
 )
 from billing.discounts import CeilingsIn, CeilingsOut, DiscountReasonTaken, Reason, ReasonIn, ReasonOut, ReasonPatch
 from billing.invoices import InvoiceNotDraft, InvoiceOut
-from billing.quotes import QuoteNotOpen, QuoteOut
+from billing.quotes import QuoteExpired, QuoteNotOpen, QuoteOut
 from clinic import db, errors, http, ids
 
 bp = http.Blueprint("discounts", __name__, url_prefix="/v1", description="Discounts: approvals, reasons, ceilings")
@@ -43,7 +43,7 @@ class ReasonsOut(ma.Schema):
 
 @bp.post("/quotes/<uuid:quote_id>/approve")
 @bp.contract(
-    may="discounts:approve", takes=ApproveIn, gives={200: QuoteOut}, refuses=(*_DECIDING, QuoteNotOpen),
+    may="discounts:approve", takes=ApproveIn, gives={200: QuoteOut}, refuses=(*_DECIDING, QuoteNotOpen, QuoteExpired),
     key="optional", answers=examples.QUOTE,
 )  # fmt: skip
 def approve_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
@@ -55,7 +55,7 @@ def approve_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
 
 @bp.post("/quotes/<uuid:quote_id>/refuse-discount")
 @bp.contract(
-    may="discounts:approve", takes=RefuseIn, gives={200: QuoteOut}, refuses=(*_DECIDING, QuoteNotOpen),
+    may="discounts:approve", takes=RefuseIn, gives={200: QuoteOut}, refuses=(*_DECIDING, QuoteNotOpen, QuoteExpired),
     key="optional", example=examples.REFUSAL_IN, answers=examples.QUOTE,
 )  # fmt: skip
 def refuse_quote_discount(wanted: dict[str, Any], quote_id: UUID) -> Response:

@@ -122,6 +122,7 @@ QUOTE: dict[str, Any] = {
     "packages": [],
     "warnings": [],
     "totals": _TOTALS,
+    "cancel_reason": None,
     **_MADE,
 }
 QUOTE_LINK: dict[str, Any] = {
@@ -135,6 +136,50 @@ QUOTE_LINK: dict[str, Any] = {
     "created_by": "staff:0197d190-0000-7000-8000-000000000001",
     "revoked_at": None,
     "revoked_by": None,
+}
+QUOTE_PATCH_IN: dict[str, Any] = {"valid_until": "2026-12-23", "comment": None}
+REVISE_IN: dict[str, Any] = {"revision": 1, "comment": "Без контраста"}
+EXTEND_IN: dict[str, Any] = {"valid_until": "2027-01-15", "reason": "Согласовано с главным врачом"}
+CANCEL_QUOTE_IN: dict[str, Any] = {"reason": "Оформлена по ошибке"}
+QUOTE_REVISED: dict[str, Any] = QUOTE | {"revision": 2, "comment": "Без контраста"}
+QUOTE_REVISIONS: dict[str, Any] = {
+    "items": [
+        QUOTE_REVISED | {"extensions": []},
+        QUOTE
+        | {
+            "status": "superseded",
+            "valid_until": "2027-01-15",
+            "extensions": [
+                {
+                    "valid_until_before": "2026-12-23",
+                    "valid_until": "2027-01-15",
+                    "reason": EXTEND_IN["reason"],
+                    "by": "staff:0197d190-0000-7000-8000-000000000002",
+                    "at": "2026-12-20T09:15:00Z",
+                }
+            ],
+        },
+    ]
+}
+QUOTE_REPRICED: dict[str, Any] = QUOTE | {
+    "revision": 2,
+    "changes": {
+        "former_revision": 1,
+        "lines": [
+            {
+                "position": 1,
+                "former_position": 1,
+                "article": "ONC-CONS-1",
+                "name": _CONSULTATION["name"],
+                "quantity": {"old": "1", "new": "1"},
+                "unit_price": {"old": "4900.00", "new": "5300.00"},
+                "amount": {"old": "4900.00", "new": "5300.00"},
+                "difference": "400.00",
+            }
+        ],
+        "total": {"old": "18900.00", "new": "19300.00"},
+        "difference": "400.00",
+    },
 }
 VERIFIED: dict[str, Any] = {
     "genuine": True,

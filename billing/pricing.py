@@ -6,8 +6,8 @@ The catalog answers what a service costs on a day; here kinds of price, discount
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ import marshmallow as ma
 
 from billing import discounts, package_lines, totals
 from billing.lines import MOST, Line, LineIn, taxed
+from billing.package_lines import Group
 from billing.totals import Discount, Vat
 from catalog import price_lists, prices
 from catalog.package_split import Package, Split, split
@@ -84,22 +85,36 @@ _LARGEST = Decimal(10) ** 13
 Answer = Priced | Unpriced | Split
 
 
+@dataclass(frozen=True)
+class Quoted(Priced):
+    """A price as it was quoted before, and who gave it where it was given by hand."""
+
+    priced_by: str | None
+
+
 def discount_in(given: dict[str, Any]) -> Discount:
     """The discount a line or a document asks for."""
     return Discount(given.get("discount_percent"), given.get("discount_amount"))
 
 
 def priced(
-    conn: db.Connection, actor: Actor, today: date, price_list: str, document: dict[str, Any]
+    conn: db.Connection,
+    actor: Actor,
+    today: date,
+    price_list: str,
+    document: dict[str, Any],
+    kept: Mapping[int, Line | Group] | None = None,
 ) -> tuple[list[Line], list[Fault]]:
     """Price every wanted line of `document` as of its service date, else `today`; all faults at once.
 
-    With faults the lines are not complete and must not be used.
+    `kept` has, by their places among the wanted lines, those that keep the price they were quoted at. With faults the
+    lines are not complete and must not be used.
     """
     wanted: list[dict[str, Any]] = document["lines"]
     lines: list[Line] = []
     faults = discounts.unknown_reasons(conn, today, document)
-    for place, (each, answer) in enumerate(zip(wanted, answers(conn, price_list, wanted, today), strict=True)):
+    told = _told(conn, price_list, wanted, today, kept or {})
+    for place, (each, answer) in enumerate(zip(wanted, told, strict=True)):
         found = _faults_of(each, answer)
         faults += _placed(place, each, found)
         if not found:
@@ -109,6 +124,33 @@ def priced(
     if not faults:
         lines, faults = _with_document_discount(lines, discount_in(document))
     return lines, list(dict.fromkeys(faults))
+
+
+def _told(
+    conn: db.Connection,
+    price_list: str,
+    wanted: Sequence[dict[str, Any]],
+    today: date,
+    kept: Mapping[int, Line | Group],
+) -> list[Answer | Quoted | Group]:
+    """What the catalog says to each wanted line, or what it was quoted at; the catalog is asked for the rest only."""
+    asked = [each for place, each in enumerate(wanted) if place not in kept]
+    told = iter(answers(conn, price_list, asked, today) if asked else ())
+    return [_quoted(kept[place]) if place in kept else next(told) for place in range(len(wanted))]
+
+
+def _quoted(line: Line | Group) -> Quoted | Group:
+    if isinstance(line, Group):
+        return line
+    # Of a price given by hand no other one is known; it was not too low when it was given.
+    told: dict[str, Any] = {
+        "priced_by_rank": line.rank_name_ru is not None,
+        "kind": line.price_kind,
+        "amount": line.unit_price,
+        "priced_by": line.priced_by,
+    }
+    copied: dict[str, Any] = {name: getattr(line, name) for name in Priced.__dataclass_fields__ if name not in told}
+    return Quoted(**copied, **told)
 
 
 def answers(conn: db.Connection, price_list: str, wanted: Sequence[dict[str, Any]], today: date) -> list[Answer]:
@@ -152,7 +194,9 @@ def _placed(place: int, wanted: dict[str, Any], found: Sequence[Fault]) -> list[
     return [replace(each, pointer=day if each.pointer == "price_list" else at + each.pointer) for each in found]
 
 
-def _faults_of(wanted: dict[str, Any], answer: Answer) -> list[Fault]:
+def _faults_of(wanted: dict[str, Any], answer: Answer | Quoted | Group) -> list[Fault]:
+    if isinstance(answer, Group):
+        return []
     if isinstance(answer, Unpriced):
         return [Fault(each.member, each.code, each.values) for each in answer.every()]
     if isinstance(answer, Split):
@@ -204,12 +248,15 @@ def _known(amount: Decimal | None) -> Decimal:
     return amount
 
 
-def _lines(before: Sequence[Line], actor: Actor, wanted: dict[str, Any], answer: Answer) -> list[Line]:
+def _lines(before: Sequence[Line], actor: Actor, wanted: dict[str, Any], answer: Answer | Quoted | Group) -> list[Line]:
     """The line of a service, or one line for each part of a package, behind those `before`."""
     if isinstance(answer, Priced):
         return [_line(len(before) + 1, actor, wanted, answer)]
-    assert isinstance(answer, Split), "a line without a price has a fault"
     no = 1 + max((line.package_no or 0 for line in before), default=0)
+    if isinstance(answer, Group):
+        first = len(before) + 1
+        return [replace(line, position=place, package_no=no) for place, line in enumerate(answer.lines, first)]
+    assert isinstance(answer, Split), "a line without a price has a fault"
     day = {"service_date": wanted["service_date"]}
     return [
         package_lines.as_part(
@@ -245,7 +292,7 @@ def _line(position: int, actor: Actor, wanted: dict[str, Any], answer: Priced) -
         price_kind=answer.kind,
         unit_price=unit_price,
         price_reason=wanted.get("price_reason") if by_hand else None,
-        priced_by=actor.label if by_hand else None,
+        priced_by=(answer.priced_by if isinstance(answer, Quoted) else actor.label) if by_hand else None,
         gross=gross,
         discount_percent=asked.percent,
         discount_amount=asked.amount,

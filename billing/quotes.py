@@ -20,7 +20,7 @@ import marshmallow as ma
 from billing import discounts, quote_codes, quote_purge
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
 from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
-from clinic import db, money
+from clinic import db, fields, money
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Conflict, NotFound
@@ -29,10 +29,11 @@ from clinic.errors import Conflict, NotFound
 class QuoteExpired(Conflict):
     """The quote is no longer valid.
 
-    Its last day, `valid_until`, is over. Make a new quote at today's prices."""
+    Its last day, `valid_until`, is over. `reprice` makes a revision of it at today's prices."""
 
     ru = (
-        "Срок действия сметы истёк\n\nПоследний день, `valid_until`, прошёл. Сделайте новую смету по сегодняшним ценам."
+        "Срок действия сметы истёк\n\n"
+        "Последний день, `valid_until`, прошёл. Вызов `reprice` делает новую редакцию по сегодняшним ценам."
     )
 
 
@@ -84,8 +85,15 @@ class QuoteOut(QuoteDocumentOut):
         required=True,
         metadata={"enum": ["draft", "sent", "accepted", "invoiced", "declined", "expired", "superseded", "cancelled"]},
     )
+    cancel_reason = ma.fields.String(required=True, allow_none=True)
     created_at = ma.fields.DateTime(required=True)
     updated_at = ma.fields.DateTime(required=True)
+
+
+class RevisionIn(fields.Shape):
+    """Which revision is meant, when it must be that one and no newer."""
+
+    revision = fields.Whole(1, 100_000, load_default=None, allow_none=True)
 
 
 @dataclass(frozen=True)
@@ -122,32 +130,47 @@ class Quote:
     approval: str
     edited_by: str
     total: Decimal
+    cancel_reason: str | None
     row_version: int
     created_at: datetime
     updated_at: datetime
 
+    def state_on(self, today: Date) -> str:
+        """Its state, whether somebody has written down yet that its last day is over or not."""
+        return "expired" if self.status in OPEN and today > self.valid_until else self.status
+
     def must_be(self, *statuses: str) -> None:
         """Raises:
+        QuoteExpired: it has expired, and that is none of `statuses`.
         QuoteNotOpen: it is in none of `statuses`.
         """
+        if self.status == "expired" and "expired" not in statuses:
+            raise self.expired()
         if self.status not in statuses:
             raise QuoteNotOpen(quote=self.id, state=self.status)
+
+    def expired(self) -> QuoteExpired:
+        """The refusal that its last day is over."""
+        return QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
 
     def must_be_firm_on(self, today: Date) -> None:
         """Raises:
         QuoteExpired: it was not accepted by the end of its last day.
         """
-        if self.status != "accepted" and today > self.valid_until:
-            raise QuoteExpired(quote=self.id, valid_until=self.valid_until.isoformat())
+        if self.state_on(today) == "expired":
+            raise self.expired()
 
+
+OPEN = ("draft", "sent")
+"""States in which the patient may still agree."""
 
 _EVERY_REVISION = """
 SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS branch, revision.kind, revision.date,
        CASE WHEN revision.invoiced THEN 'invoiced' ELSE revision.status END AS status, revision.valid_until,
        revision.price_list, revision.patient_party, revision.patient_ref,
        party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
-       revision.discount_reason, revision.approval, revision.edited_by, revision.total, revision.row_version,
-       quote.created_at, revision.updated_at
+       revision.discount_reason, revision.approval, revision.edited_by, revision.total,
+       revision.cancel_reason, revision.row_version, quote.created_at, revision.updated_at
   FROM quote_revision AS revision
   LEFT JOIN party ON party.id = revision.patient_party
   JOIN quote ON quote.id = revision.quote_id
@@ -156,14 +179,18 @@ SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS 
 _SELECT = _EVERY_REVISION + "AND revision.newest\n"
 
 
-def get(conn: db.Connection, actor: Actor, quote_id: UUID) -> Quote:
-    """The quote at its newest revision.
+def get(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | None = None) -> Quote:
+    """The quote at its newest revision, or at the one asked for.
 
     Raises:
         NotFound: there is none, or it belongs to a branch `actor` does not see.
         QuotePurged: there was one.
     """
-    found = db.find(conn, Quote, _SELECT + "WHERE quote.id = %(id)s", {"id": quote_id})
+    found = (
+        db.find(conn, Quote, _SELECT + "WHERE quote.id = %(id)s", {"id": quote_id})
+        if revision is None
+        else at_revision(conn, quote_id, revision)
+    )
     if found is None:
         quote_purge.must_not_be_purged(conn, actor, quote_id)
     return _seen(actor, found)
@@ -177,6 +204,21 @@ def at_revision(conn: db.Connection, quote_id: UUID, revision: int) -> Quote | N
         _EVERY_REVISION + "WHERE revision.quote_id = %(id)s::uuid AND revision.revision = %(revision)s::int",
         {"id": quote_id, "revision": revision},
     )
+
+
+def revisions(conn: db.Connection, actor: Actor, quote_id: UUID) -> list[Quote]:
+    """The quote at all its revisions, newest first.
+
+    Raises:
+        NotFound, QuotePurged: as `get`.
+    """
+    found = db.many(
+        conn, Quote, _EVERY_REVISION + "WHERE quote.id = %(id)s ORDER BY revision.revision DESC", {"id": quote_id}
+    )
+    if not found:
+        quote_purge.must_not_be_purged(conn, actor, quote_id)
+    _seen(actor, found[0] if found else None)
+    return found
 
 
 def locked(conn: db.Connection, actor: Actor, quote_id: UUID, revision: int | None = None) -> Quote:
@@ -249,29 +291,36 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
 @dataclass(frozen=True)
 class _OwnedLine(QuoteLine):
     quote_id: UUID
+    revision: int
 
 
 def lines_of(conn: db.Connection, quotes: Sequence[Quote]) -> dict[UUID, list[QuoteLine]]:
-    """The lines of these quotes' revisions, in their order."""
+    """The lines of these quotes, each at one revision, in their order."""
+    return {quote_id: lines for (quote_id, _), lines in lines_of_revisions(conn, quotes).items()}
+
+
+def lines_of_revisions(conn: db.Connection, quotes: Sequence[Quote]) -> dict[tuple[UUID, int], list[QuoteLine]]:
+    """The same for several revisions of a quote, by the quote's id and the revision."""
     found = db.many(
         conn,
         _OwnedLine,
         """
-        SELECT line.quote_id, line.position, article, name_ru, name_en, nomenclature_codes, unit, doctor_rank,
-               rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
-               gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
-               discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,
-               order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en, invoiced_quantity,
-               package_id, package_code, package_name_ru, package_name_en, package_no, package_quantity, list_amount
+        SELECT line.quote_id, line.revision, line.position, article, name_ru, name_en, nomenclature_codes, unit,
+               doctor_rank, rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason,
+               priced_by, gross, discount_percent, discount_amount, discount_reason, discount, document_discount,
+               amount, discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list,
+               order_id, order_number, order_date, fallback, doctor_id, doctor_name_ru, doctor_name_en,
+               invoiced_quantity, package_id, package_code, package_name_ru, package_name_en, package_no,
+               package_quantity, list_amount
           FROM unnest(%(ids)s::uuid[], %(revisions)s::int[]) AS wanted (id, revision)
           JOIN quote_line AS line ON line.quote_id = wanted.id AND line.revision = wanted.revision
-         ORDER BY line.quote_id, line.position
+         ORDER BY line.quote_id, line.revision, line.position
         """,
         {"ids": [quote.id for quote in quotes], "revisions": [quote.revision for quote in quotes]},
     )
-    lines: dict[UUID, list[QuoteLine]] = {quote.id: [] for quote in quotes}
+    lines: dict[tuple[UUID, int], list[QuoteLine]] = {(quote.id, quote.revision): [] for quote in quotes}
     for line in found:
-        lines[line.quote_id].append(line)
+        lines[line.quote_id, line.revision].append(line)
     return lines
 
 
@@ -282,6 +331,7 @@ def as_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
         "revision": quote.revision,
         "status": quote.status,
         **document_json(quote, lines),
+        "cancel_reason": quote.cancel_reason,
         "created_at": quote.created_at,
         "updated_at": quote.updated_at,
     }
@@ -328,19 +378,19 @@ def accept(change: Change, quote_id: UUID, revision: int | None = None) -> Quote
 def decline(change: Change, quote_id: UUID, revision: int | None = None) -> Quote:
     """The patient does not want it; one that has expired may be declined too."""
     quote = locked(change.conn, change.actor, quote_id, revision)
-    quote.must_be("draft", "sent")
+    quote.must_be("draft", "sent", "expired")
     return set_status(change, quote, "declined")
 
 
 def _move(change: Change, quote_id: UUID, revision: int | None, to: str, *since: str) -> Quote:
     quote = locked(change.conn, change.actor, quote_id, revision)
-    quote.must_be(*since)
     quote.must_be_firm_on(change.today)
+    quote.must_be(*since)
     return set_status(change, quote, to)
 
 
-def set_status(change: Change, quote: Quote, to: str) -> Quote:
-    """Move a quote that is locked, and that may go there.
+def set_status(change: Change, quote: Quote, to: str, *, cancel_reason: str | None = None) -> Quote:
+    """Move a quote that is locked, and that may go there; to `cancelled` for a reason.
 
     Raises:
         DiscountAboveLimit: it would go out with a discount that waits for approval.
@@ -349,11 +399,19 @@ def set_status(change: Change, quote: Quote, to: str) -> Quote:
         approval = db.value(
             change.conn,
             """
-            UPDATE quote_revision SET status = %(to)s, row_version = row_version + 1, updated_at = %(at)s
+            UPDATE quote_revision
+               SET status = %(to)s, cancel_reason = %(reason)s, row_version = row_version + 1, updated_at = %(at)s
              WHERE quote_id = %(id)s AND revision = %(revision)s
             RETURNING approval
             """,
-            {"to": to, "at": change.at, "id": quote.id, "revision": quote.revision},
+            {"to": to, "reason": cancel_reason, "at": change.at, "id": quote.id, "revision": quote.revision},
         )
     change.record(f"quote.{to}", quote.id, quote.branch_id, revision=quote.revision, total=money.text(quote.total))
-    return replace(quote, status=to, approval=approval, row_version=quote.row_version + 1, updated_at=change.at)
+    return replace(
+        quote,
+        status=to,
+        approval=approval,
+        cancel_reason=cancel_reason,
+        row_version=quote.row_version + 1,
+        updated_at=change.at,
+    )

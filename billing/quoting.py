@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,6 +89,7 @@ def work_out(
         approval="required" if needs_approval(conn, actor, lines) else "none",
         edited_by=actor.label,
         total=Sums.of(lines).total,
+        cancel_reason=None,
         row_version=1,
         created_at=at,
         updated_at=at,
@@ -105,34 +107,40 @@ def create(change: Change, valid_days: int, wanted: dict[str, Any]) -> tuple[Quo
     if person := wanted["patient"]:
         patient = parties.of_person(change.conn, person)
         quote = replace(quote, patient_party=patient.id, patient_ref=patient.ref)
-    sums = Sums.of(lines)
     change.conn.execute(
-        """
-        WITH made AS (
-          INSERT INTO quote (id, code, branch_id, created_at, created_by)
-          VALUES (%(id)s, %(code)s, %(branch_id)s, %(created_at)s, %(by)s)),
-        revised AS (
+        REVISION
+        + """
+        INSERT INTO quote (id, code, branch_id, created_at, created_by)
+        SELECT %(id)s, %(code)s, %(branch_id)s, %(created_at)s::timestamptz, %(edited_by)s
+        """,
+        revision_row(quote, lines),
+    )
+    change.record("quote.created", quote.id, quote.branch_id, revision=1, total=money.text(quote.total))
+    return quote, lines
+
+
+def revision_row(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
+    """The parameters of `REVISION`."""
+    sums = Sums.of(lines)
+    return vars(quote) | {"subtotal": sums.subtotal, "discount": sums.discount, "lines": packed(lines)}
+
+
+REVISION = """
+        WITH revised AS (
           INSERT INTO quote_revision
                  (quote_id, revision, branch_id, status, kind, date, valid_until, price_list, patient_party,
                   patient_ref, comment, discount_percent, discount_amount, discount_reason, approval, edited_by,
-                  subtotal, discount, total, created_at, updated_at)
+                  subtotal, discount, total, row_version, created_at, updated_at)
           VALUES (%(id)s, %(revision)s, %(branch_id)s, %(status)s, %(kind)s, %(date)s, %(valid_until)s,
                   %(price_list)s, %(patient_party)s, %(patient_ref)s, %(comment)s, %(discount_percent)s,
                   %(discount_amount)s, %(discount_reason)s, %(approval)s, %(edited_by)s, %(subtotal)s, %(discount)s,
-                  %(total)s, %(created_at)s, %(updated_at)s))
-        INSERT INTO quote_line
-        SELECT filled.*
-          FROM jsonb_array_elements(%(lines)s::jsonb) AS line,
-               jsonb_populate_record(
-                 NULL::quote_line, line || jsonb_build_object('quote_id', %(id)s::uuid, 'revision', 1)) AS filled
-        """,
-        vars(quote)
-        | {
-            "by": change.actor.label,
-            "subtotal": sums.subtotal,
-            "discount": sums.discount,
-            "lines": packed(lines),
-        },
-    )
-    change.record("quote.created", quote.id, quote.branch_id, revision=1, total=money.text(sums.total))
-    return quote, lines
+                  %(total)s, %(row_version)s, %(updated_at)s, %(updated_at)s)),
+        written AS (
+          INSERT INTO quote_line
+          SELECT filled.*
+            FROM jsonb_array_elements(%(lines)s::jsonb) AS line,
+                 jsonb_populate_record(
+                   NULL::quote_line,
+                   line || jsonb_build_object('quote_id', %(id)s::uuid, 'revision', %(revision)s::int)) AS filled)
+"""
+"""Keeps a revision and its lines, see `revision_row`; what follows is the last part of the statement."""

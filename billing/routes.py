@@ -15,7 +15,7 @@ from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlready
 from billing.issuing import CancelIn, InvoiceRendered, IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
 from billing.quote_purge import QuotePurged
-from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut
+from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut, RevisionIn
 from billing.quoting import QuoteIn
 from clinic import access_log, clock, db, errors, fields, http, lists, parties
 from clinic.command import Change
@@ -24,10 +24,10 @@ from clinic.settings import Settings
 bp = http.Blueprint("billing", __name__, url_prefix="/v1", description="Quotes and invoices")
 
 
-class RevisionIn(fields.Shape):
-    """Which revision is meant, when it must be that one and no newer."""
-
-    revision = fields.Whole(1, 100_000, load_default=None, allow_none=True)
+class QuoteQuery(http.Query):
+    revision = fields.Whole(
+        1, 100_000, query=True, load_default=None, metadata={"description": "the newest one, unless given"}
+    )
 
 
 class QuoteFilter(lists.Page):
@@ -131,11 +131,19 @@ def list_quotes(wanted: dict[str, Any]) -> Response:
 
 
 @bp.get("/quotes/<uuid:quote_id>")
-@bp.contract(may="quotes:read", gives={200: QuoteOut}, refuses=(errors.NotFound, QuotePurged), answers=examples.QUOTE)
-def get_quote(quote_id: UUID) -> Response:
-    """Read a quote at its newest revision"""
+@bp.contract(
+    may="quotes:read",
+    query=QuoteQuery,
+    gives={200: QuoteOut},
+    refuses=(errors.NotFound, QuotePurged),
+    answers=examples.QUOTE,
+)
+def get_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
+    """Read a quote
+
+    At its newest revision, or at the one asked for."""
     with db.transaction() as conn:
-        quote = quotes.get(conn, http.actor(), quote_id)
+        quote = quotes.get(conn, http.actor(), quote_id, wanted["revision"])
         lines = quotes.lines_of(conn, [quote])[quote.id]
         if quote.patient_party:
             _note(conn, "read", "quote", [quote.id])

@@ -23,6 +23,8 @@ from wsgi import create_app
 class Books:
     """A clinic with an issued invoice and the quote it was made from, a cancelled invoice, a draft and an act.
 
+    A quote is sent, and its last day was moved.
+
     Of the issued one 100.00 is paid by a payment of 300.00, of which 50.00 was given back and 20.00 pays another one,
     and 100.00 by another payment. One shift is closed, one open.
     """
@@ -57,6 +59,10 @@ def _made(urls: Urls) -> dict[str, str]:
     second_person = given.caller(clinic.app, "*", discount_ceiling=100)
     given.made(second_person.post(f"/v1/quotes/{dear['id']}/approve", {}))
     draft = clinic.draft(("ONC-CONS-1", "candidate"))
+    sent = clinic.quote(("ONC-CONS-1", "candidate"))
+    given.made(clinic.post(f"/v1/quotes/{sent['id']}/send", {}))
+    longer = {"valid_until": "2199-01-01", "reason": "Отпуск пациента"}
+    given.made(clinic.post(f"/v1/quotes/{sent['id']}/extend", longer))
     payment = given_money.payment(clinic, "300.00", (issued, "100.00"))
     given.made(given_money.refunded(clinic, payment, "50.00"))
     closed = given.made(clinic.post("/v1/shifts", {"desk": "Касса 1"}))
@@ -73,7 +79,7 @@ def _made(urls: Urls) -> dict[str, str]:
         privacy.erase(asked, given.PAYER["ref"], years=5)  # which has to wait
     named = {
         "quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft, "payment": payment,
-        "closed": closed, "opened": opened, "foreign": foreign,
+        "closed": closed, "opened": opened, "foreign": foreign, "sent": sent,
     }  # fmt: skip
     return {name: each["id"] for name, each in named.items()}
 

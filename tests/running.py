@@ -165,7 +165,7 @@ class Service:
     def branch(self) -> Desk:
         """A program of a new branch, which has issued nothing yet."""
         code, prefix = f"b{uuid.uuid4().hex[:8]}", _letters()
-        with _opened(self.urls):
+        with opened(self.urls):
             with change(COMMAND_LINE) as made:
                 branches.create(made, code, code, prefix)
             secret = given.key("*", branch=code, discount_ceiling=100)
@@ -173,7 +173,7 @@ class Service:
 
     def another(self, desk: Desk, *, discount_ceiling: int) -> Desk:
         """Another program of the same branch, which may take so many percent off alone."""
-        with _opened(self.urls):
+        with opened(self.urls):
             secret = given.key("*", branch=desk.branch, discount_ceiling=discount_ceiling)
         return replace(desk, secret=secret)
 
@@ -181,7 +181,7 @@ class Service:
 @contextmanager
 def service(urls: Urls, **env: str) -> Iterator[Service]:
     """The server on this new database."""
-    with _opened(urls):
+    with opened(urls):
         given.main_branch()
         given.sample()
         secret = given.key("*")
@@ -200,7 +200,7 @@ def new_database(cluster: Cluster) -> Iterator[Urls]:
 
 
 @contextmanager
-def _opened(urls: Urls) -> Iterator[None]:
+def opened(urls: Urls) -> Iterator[None]:
     db.open_pool(urls.owner, size=2)  # it becomes the application by itself, and passes by any proxy
     try:
         yield

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from billing import books, quote_purge
+from billing import books, quote_purge, quote_validity
 from clinic import db
-from tests import given_quotes
+from tests import given, given_quotes
 from tests.given import line, made
 from tests.given_money import invoice, paid, payment, refunded
 
@@ -31,8 +31,28 @@ def kept(clinic, opened):
     made(clinic.post(f"/v1/quotes/{clinic.quote(('CT-ABD-RP', None))['id']}/decline", {}))
     given_quotes.aged(opened, clinic.quote(("CT-ABD-RP", None), patient={"id": "P-1"}), 100)
     assert quote_purge.purge(90) == 1
+    keep_quotes(clinic)
     keep_money(clinic)
     return clinic
+
+
+def keep_quotes(clinic):
+    """Quotes of several revisions, extended, expired, brought back and cancelled."""
+
+    def post(quote, move, **body):
+        return made(clinic.post(f"/v1/quotes/{quote['id']}/{move}", body))
+
+    with given.day("2026-11-24"):
+        caller = given.caller(clinic.app, "*")
+        over, back = (caller.quote(("CT-ABD-RP", None), valid_until="2026-11-24") for _ in range(2))
+        made(caller.post(f"/v1/quotes/{back['id']}/send", {}))
+    quote_validity.expire()
+    post(over, "reprice")
+    post(back, "extend", valid_until="2199-01-01", reason="Отпуск")
+    post(back, "accept")
+    post(back, "revise")
+    post(back, "cancel", reason="Ошибка")
+    post(back, "revise")
 
 
 def keep_money(clinic):
@@ -90,6 +110,17 @@ OFFENCES = [
     ("quote_purged", "DELETE FROM journal WHERE type = 'quote.purged'"),
     ("quote_purged", "UPDATE quote_tombstone SET id = (SELECT id FROM quote LIMIT 1)"),
     ("journal_without_document", "DELETE FROM quote_tombstone"),
+    ("quote_in_journal", "DELETE FROM journal WHERE type = 'quote.expired'"),
+    ("quote_in_journal", "DELETE FROM journal WHERE type = 'quote.cancelled'"),
+    ("quote_revisions", "UPDATE quote_revision SET newest = false WHERE revision = 2"),
+    ("quote_revisions", "DELETE FROM journal WHERE type = 'quote.repriced'"),
+    (
+        "quote_revisions",
+        """
+        DROP INDEX quote_one_live_revision;
+        UPDATE quote_revision SET status = 'sent' WHERE status = 'superseded'""",
+    ),
+    ("quote_extended", "DELETE FROM journal WHERE type = 'quote.extended'"),
     ("paid", "UPDATE invoice SET paid = paid - 1 WHERE paid > 0"),
     ("payment_adds_up", "UPDATE payment SET allocated = allocated - 1 WHERE allocated > 0"),
     ("allocations", "UPDATE payment_allocation SET amount = amount - 20 WHERE kind = 'release'"),

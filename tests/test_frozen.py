@@ -117,10 +117,60 @@ ATTACKS = {
         "UPDATE invoice_line SET invoice_id = %(issued)s, position = 2 WHERE invoice_id = %(draft)s",
     ),
     # Accepted quotes.
-    "an accepted quote's total": (NOT_ALLOWED, "UPDATE quote_revision SET total = 1 WHERE quote_id = %(quote)s"),
+    "an accepted quote's total": (REFUSED, "UPDATE quote_revision SET total = 1 WHERE quote_id = %(quote)s"),
     "an accepted quote reopened": (
         REFUSED,
         "UPDATE quote_revision SET status = 'draft' WHERE quote_id = %(quote)s",
+    ),
+    "an accepted quote for longer": (
+        REFUSED,
+        "UPDATE quote_revision SET valid_until = valid_until + 1 WHERE quote_id = %(quote)s",
+    ),
+    "a quote superseded under its invoice": (
+        REFUSED,
+        "UPDATE quote_revision SET status = 'superseded' WHERE quote_id = %(quote)s",
+    ),
+    "a quote cancelled under its invoice": (
+        REFUSED,
+        "UPDATE quote_revision SET status = 'cancelled', cancel_reason = 'x' WHERE quote_id = %(quote)s",
+    ),
+    "an accepted quote's line less": (REFUSED, "DELETE FROM quote_line WHERE quote_id = %(quote)s"),
+    "a sent quote for longer without a reason": (
+        REFUSED,
+        "UPDATE quote_revision SET valid_until = valid_until + 1 WHERE quote_id = %(sent)s",
+    ),
+    "a sent quote for less long": (
+        REFUSED,
+        "UPDATE quote_revision SET valid_until = valid_until - 1 WHERE quote_id = %(sent)s",
+    ),
+    "an extension to an earlier day": (
+        pg.CheckViolation,
+        """
+        INSERT INTO quote_extension SELECT quote_id, revision, valid_until, valid_until - 1, 'x', 'x', now()
+          FROM quote_revision WHERE quote_id = %(sent)s
+        """,
+    ),
+    "what an expired quote was": (
+        NOT_ALLOWED,
+        "UPDATE quote_revision SET expired_from = 'draft' WHERE quote_id = %(sent)s",
+    ),
+    "a sent quote invoiced": (REFUSED, "UPDATE quote_line SET invoiced_quantity = 1 WHERE quote_id = %(sent)s"),
+    "a quote cancelled for no reason": (
+        pg.CheckViolation,
+        "UPDATE quote_revision SET status = 'cancelled' WHERE quote_id = %(sent)s",
+    ),
+    "a reason without a cancellation": (
+        REFUSED,
+        "UPDATE quote_revision SET cancel_reason = 'x' WHERE quote_id = %(sent)s",
+    ),
+    "a revision born sent": (
+        REFUSED,
+        """
+        INSERT INTO quote_revision SELECT revision.*
+          FROM quote_revision AS old,
+               jsonb_populate_record(NULL::quote_revision, to_jsonb(old) || '{"revision": 2}') AS revision
+         WHERE old.quote_id = %(sent)s
+        """,
     ),
     "another quote code": (REFUSED, "UPDATE quote SET code = '0123456789' WHERE id = %(quote)s"),
     "an accepted quote's price": (NOT_ALLOWED, "UPDATE quote_line SET unit_price = 1 WHERE quote_id = %(quote)s"),

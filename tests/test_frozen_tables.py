@@ -38,8 +38,10 @@ HISTORY = {
         ways="""
         draft>sent draft>accepted draft>declined draft>expired draft>superseded draft>cancelled
         sent>accepted sent>declined sent>expired sent>superseded sent>cancelled accepted>superseded accepted>cancelled
+        expired>draft expired>sent expired>declined
         """,
     ),
+    "quote_extension": Rule(),
     # How much of it is invoiced moves with the invoices, which a check of the books compares.
     "quote_line": moving("invoiced_quantity"),
     "quote_tombstone": Rule(),

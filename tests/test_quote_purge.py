@@ -18,13 +18,14 @@ from tests.given_quotes import NAME, aged, link, path, sent
 from tests.running import soon
 
 LONG_AGO = 91
-TABLES = ("quote", "quote_revision", "quote_line", "quote_link", "discount_approval")
+TABLES = ("quote", "quote_revision", "quote_line", "quote_link", "quote_extension", "discount_approval")
 
 
 @pytest.fixture
 def old(clinic, opened):
     """A quote for a person that was sent, with a link, and came to nothing."""
     quote = sent(clinic)
+    made(clinic.post(f"/v1/quotes/{quote['id']}/extend", {"valid_until": "2199-01-01", "reason": "Отпуск"}))
     return aged(opened, quote | {"link": path(link(clinic, quote))}, LONG_AGO)
 
 
@@ -123,7 +124,8 @@ def test_a_quote_that_was_not_accepted_goes_whatever_its_state(clinic, opened, s
     quote = aged(opened, clinic.quote(("CT-ABD-RP", None)), LONG_AGO)
     with psycopg.connect(opened.owner) as conn:
         if state != "draft":
-            conn.execute("UPDATE quote_revision SET status = %s", (state,))
+            reason = "Ошибка" if state == "cancelled" else None
+            conn.execute("UPDATE quote_revision SET status = %s, cancel_reason = %s", (state, reason))
     assert quote_purge.purge(90) == 1
     assert gone(clinic, quote)
 
@@ -138,7 +140,10 @@ def test_what_was_accepted_or_ever_invoiced_stays(clinic, opened):
     made(clinic.post(f"/v1/invoices/{clinic.invoice(cancelled)['id']}/cancel", {"reason": "Ошибка"}))
     with psycopg.connect(opened.owner) as conn:
         # As after a revision that was taken back later: not accepted any more, and an invoice was made all the same.
-        conn.execute("UPDATE quote_revision SET status = 'cancelled' WHERE quote_id = %s", (discarded["id"],))
+        conn.execute(
+            "UPDATE quote_revision SET status = 'cancelled', cancel_reason = 'Ошибка' WHERE quote_id = %s",
+            (discarded["id"],),
+        )
     for each in (accepted, invoiced, discarded, cancelled):
         aged(opened, each, 4000)
     assert quote_purge.purge(90) == 0
