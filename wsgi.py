@@ -50,6 +50,7 @@ PAGES = (
     "billing.payment_pages",
     "billing.quote_verification_pages",
     "billing.quote_link_pages",
+    "billing.comparing_pages",
 )
 WORK = (
     "clinic.kept_files",
