@@ -15,11 +15,11 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Identifier
 
-from billing import book_checks, money_checks, numbering
+from billing import approval_checks, book_checks, money_checks, numbering
 from billing.book_checks import Check
 from clinic import db, journal
 
-CHECKS = (*book_checks.CHECKS, *money_checks.CHECKS)
+CHECKS = (*book_checks.CHECKS, *money_checks.CHECKS, *approval_checks.CHECKS)
 PIECE = 5000
 """Documents asked about at a time."""
 MOST = 20

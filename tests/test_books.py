@@ -33,6 +33,7 @@ def kept(clinic, opened):
     assert quote_purge.purge(90) == 1
     keep_quotes(clinic)
     keep_money(clinic)
+    keep_approvals(clinic)
     return clinic
 
 
@@ -53,6 +54,19 @@ def keep_quotes(clinic):
     post(back, "revise")
     post(back, "cancel", reason="Ошибка")
     post(back, "revise")
+
+
+def keep_approvals(clinic):
+    """A quote and a direct invoice whose discounts somebody else approved, one of them after a refusal."""
+    half = line("CT-ABD-RP", discount_percent="50", discount_reason="goodwill")
+    head = given.caller(clinic.app, "*", discount_ceiling=100)
+    quote = made(clinic.post("/v1/quotes", {"lines": [half]}))
+    made(head.post(f"/v1/quotes/{quote['id']}/refuse-discount", REASON))
+    made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
+    clinic.invoice(quote)
+    direct = made(clinic.post("/v1/invoices", {"lines": [half], "payer": given.PAYER}))
+    made(head.post(f"/v1/invoices/{direct['id']}/approve", {}))
+    made(clinic.post(f"/v1/invoices/{direct['id']}/issue", {}))
 
 
 def keep_money(clinic):
@@ -121,6 +135,11 @@ OFFENCES = [
         UPDATE quote_revision SET status = 'sent' WHERE status = 'superseded'""",
     ),
     ("quote_extended", "DELETE FROM journal WHERE type = 'quote.extended'"),
+    ("quote_approved", "UPDATE quote_revision SET approval = 'granted' WHERE approval = 'none'"),
+    ("quote_approved", "UPDATE quote_line SET discount_reason = 'staff' WHERE discount > 0"),
+    ("invoice_approved", "UPDATE discount_approval SET content_sha256 = 'x' WHERE invoice_id IS NOT NULL"),
+    ("decision_in_journal", "DELETE FROM journal WHERE type = 'quote.discount_refused'"),
+    ("decision_in_journal", "UPDATE discount_approval SET decided_by = 'staff:x' WHERE decision = 'refused'"),
     ("paid", "UPDATE invoice SET paid = paid - 1 WHERE paid > 0"),
     ("payment_adds_up", "UPDATE payment SET allocated = allocated - 1 WHERE allocated > 0"),
     ("allocations", "UPDATE payment_allocation SET amount = amount - 20 WHERE kind = 'release'"),

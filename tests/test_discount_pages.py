@@ -55,8 +55,10 @@ def test_who_may_approve_sees_what_waits_with_its_prices_and_lets_it_go(receptio
     seen = text(senior.get(QUEUE))
     for told in ("anna", "8 840,00 ₽", "1 105,00 ₽", "12,50 %", "7 735,00 ₽", "повторное обращение", "12,5 %"):
         assert told in seen, told
+    assert "черновик, скидка ждёт" in text(reception.get("/desk"))
     assert decided(senior, quote, "approve").status_code == 303
     assert "Ничего не ждёт решения" in text(senior.get(QUEUE))
+    assert "скидка ждёт" not in text(reception.get("/desk"))
     path = quote.request.path
     assert "Скидка утверждена: olga" in text(reception.get(path))
     assert reception.press(reception.get(path), f"{path}/accept").status_code == 303
