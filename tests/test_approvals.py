@@ -192,6 +192,44 @@ def test_a_draft_invoice_that_is_edited_needs_approval_anew(author, head):
     assert made(way.out(author, document))["comment"] == "Другое"
 
 
+def edited(caller: Caller, quote: Any, **wanted: Any) -> Any:
+    """The quote with these members changed."""
+    path = f"/v1/quotes/{quote['id']}"
+    return made(caller.patch(path, wanted, match=caller.get(path).headers["ETag"]))
+
+
+def test_any_edit_of_an_approved_draft_drops_its_approval_and_the_way_back_does_not_bring_it(author, head):
+    quote = author.quote(HALF)
+    made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
+    assert edited(author, quote, comment="Звонил")["approval"] == "required"
+    made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
+    for percent in ("40", "50"):
+        assert edited(author, quote, lines=[HALF | {"discount_percent": percent}])["approval"] == "required"
+        assert refusal(author.post(f"/v1/quotes/{quote['id']}/send")) == (409, "discount_above_limit")
+    assert edited(author, quote, lines=[HALF | {"discount_percent": "5"}])["approval"] == "none"
+
+
+def test_who_edits_a_quote_answers_for_its_discounts(author, head):
+    quote = author.quote(HALF)
+    assert edited(head, quote, comment="Пусть")["approval"] == "none"
+    assert edited(author, quote, comment="И ещё")["approval"] == "required"
+    made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
+    assert made(author.post(f"/v1/quotes/{quote['id']}/send"))["approval"] == "granted"
+
+
+def test_a_further_revision_is_approved_anew(author, head):
+    quote = author.quote(HALF)
+    path = f"/v1/quotes/{quote['id']}"
+    made(head.post(f"{path}/approve", {}))
+    made(author.post(f"{path}/send"))
+    revised = made(author.post(f"{path}/revise", {"comment": "Ещё раз"}))
+    assert (revised["revision"], revised["approval"]) == (2, "required")
+    assert refusal(author.post(f"{path}/accept")) == (409, "discount_above_limit")
+    made(head.post(f"{path}/approve", {"revision": 2}))
+    assert [each["revision"] for each in made(author.get(f"{path}/approvals"))["items"]] == [2, 1]
+    assert author.invoice(revised)["approval"] == "granted"
+
+
 @EACH
 def test_a_ceiling_that_was_lowered_since_counts_when_the_document_goes_out(clinic, opened, author, head, way):
     document = way.made(author, line("CT-ABD-RP", discount_percent="5", discount_reason="staff"))

@@ -156,6 +156,26 @@ def test_a_draft_that_is_edited_while_it_is_approved_is_approved_as_it_is_now_or
 
 
 @AGAIN
+def test_a_quote_that_is_edited_while_it_is_approved_is_approved_as_it_is_now_or_waits(branch, _):
+    path = branch.quote()
+    seen_ = branch.author.get(path).headers["ETag"]
+    wanted = {"lines": [HALF | {"discount_percent": "60"}]}
+    approved, edited = at_once(
+        2, lambda n: branch.author.patch(path, wanted, seen_) if n else branch.head.post(f"{path}/approve", {})
+    )
+    assert str(approved) == "200"
+    assert str(edited) in {"200", "412 precondition_failed"}
+    assert made(branch.author.get(path))["approval"] == "granted"
+    (decision,) = made(branch.author.get(f"{path}/approvals"))["items"]
+    assert decision["highest"] == ("60.00" if edited.status == 200 else "50.00")
+    again = branch.author.patch(path, {"comment": "Ещё"}, branch.author.get(path).headers["ETag"])
+    assert (made(again)["approval"], str(branch.author.post(f"{path}/send", {}))) == (
+        "required",
+        "409 discount_above_limit",
+    )
+
+
+@AGAIN
 def test_a_draft_that_is_issued_while_it_is_approved_is_issued_approved_or_waits(branch, _):
     draft = branch.draft()
     path = f"/v1/invoices/{draft.json['id']}"
