@@ -17,6 +17,7 @@ from billing import comparing
 from billing.comparing import Column
 from billing.lines import MOST, Line, LineIn
 from billing.package_lines import Group, asked
+from billing.quote_edits import as_wanted
 from billing.quotes import Quote
 from billing.quoting import work_out
 from catalog import services
@@ -165,7 +166,7 @@ def priced(
     Raises:
         InvalidInput: names every wrong place of the variant.
     """
-    draft = _drafted(conn, kept[1], variant)
+    draft = _drafted(conn, kept, variant)
     if draft.faults:
         raise InvalidInput(draft.faults)
     try:
@@ -180,29 +181,18 @@ def wanted(conn: db.Connection, kept: tuple[Quote, Sequence[Line]], variant: dic
     Raises:
         InvalidInput: the variant names what the quote has not.
     """
-    draft = _drafted(conn, kept[1], variant)
+    draft = _drafted(conn, kept, variant)
     if draft.faults:
         raise InvalidInput(draft.faults)
     return _document(kept[0], draft.lines)
 
 
 def _document(quote: Quote, lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "id": None,
-        "lines": lines,
-        "kind": quote.kind,
-        "valid_until": None,
-        "price_list": quote.price_list,
-        "branch": quote.branch,
-        "patient": None,
-        "comment": quote.comment,
-        "discount_percent": quote.discount_percent,
-        "discount_amount": quote.discount_amount,
-        "discount_reason": quote.discount_reason,
-    }
+    new = {"id": None, "lines": lines, "branch": quote.branch, "patient": None, "valid_until": None}
+    return as_wanted(quote, []) | new
 
 
-def _drafted(conn: db.Connection, lines: Sequence[Line], variant: dict[str, Any]) -> _Draft:
+def _drafted(conn: db.Connection, kept: tuple[Quote, Sequence[Line]], variant: dict[str, Any]) -> _Draft:
     draft = _Draft()
     if variant["lines"] is not None:
         for line in variant["lines"]:
@@ -210,31 +200,32 @@ def _drafted(conn: db.Connection, lines: Sequence[Line], variant: dict[str, Any]
         return draft
     others = services.known(conn, list(variant["replace"].values())) if variant["replace"] else {}
     by_rank = {article for article, service in others.items() if service.priced_by_rank}
-    for each in asked(lines):
+    for each, again in zip(asked(kept[1]), as_wanted(*kept)["lines"], strict=True):
         if isinstance(each, Group):
-            _take_package(draft, each, variant)
+            _take_package(draft, each, again, variant)
         else:
-            _take_line(draft, each, variant, by_rank)
-    draft.faults += _unused(draft, lines, variant)
+            _take_line(draft, each, again, variant, by_rank)
+    draft.faults += _unused(draft, kept[1], variant)
     if not draft.lines and not draft.faults:
         draft.faults.append(Fault("/without", "no_lines_left"))
     return draft
 
 
-def _take_package(draft: _Draft, package: Group, variant: dict[str, Any]) -> None:
+def _take_package(draft: _Draft, package: Group, again: dict[str, Any], variant: dict[str, Any]) -> None:
     code = str(package.line.package_code)
     if code in variant["without"]:
         draft.used.add(code)
     else:
-        draft.add(package.wanted())
+        draft.add(again)
 
 
-def _take_line(draft: _Draft, line: Line, variant: dict[str, Any], by_rank: set[str]) -> None:
+def _take_line(draft: _Draft, line: Line, again: dict[str, Any], variant: dict[str, Any], by_rank: set[str]) -> None:
+    """`again` is the body that asks for the line."""
     if line.article in variant["without"]:
         draft.used.add(line.article)
         return
     other, rank = variant["replace"].get(line.article), variant["doctor_rank"]
-    again, origin = _wanted(line), ""
+    origin = ""
     if other is not None:
         draft.used.add(line.article)
         again, origin = _other_service(again, other, line, other in by_rank), f"/replace/{line.article}"
@@ -243,23 +234,6 @@ def _take_line(draft: _Draft, line: Line, variant: dict[str, Any], by_rank: set[
         again |= {"doctor_rank": rank, "doctor": None}
         origin = origin or "/doctor_rank"
     draft.add(again, origin)
-
-
-def _wanted(line: Line) -> dict[str, Any]:
-    """The line as the body that asks for it."""
-    by_hand = line.priced_by is not None
-    return {
-        "article": line.article,
-        "doctor_rank": line.doctor_rank if line.rank_name_ru and not line.doctor_id else None,
-        "doctor": line.doctor_id,
-        "quantity": line.quantity,
-        "service_date": line.service_date,
-        "unit_price": line.unit_price if by_hand else None,
-        "price_reason": line.price_reason if by_hand else None,
-        "discount_percent": line.discount_percent,
-        "discount_amount": line.discount_amount,
-        "discount_reason": line.discount_reason,
-    }
 
 
 def _other_service(again: dict[str, Any], article: str, line: Line, by_rank: bool) -> dict[str, Any]:

@@ -93,11 +93,10 @@ def day_after(day, days=1):
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
 
 
-def test_a_link_keeps_showing_its_own_revision_and_says_that_there_is_a_newer_one(clinic, patient, opened):
+def test_a_link_keeps_showing_its_own_revision_and_says_that_there_is_a_newer_one(clinic, patient):
     quote = sent(clinic)
     address = path(link(clinic, quote))
-    with psycopg.connect(opened.owner) as conn:
-        conn.execute(NEWER_REVISION)
+    made(clinic.post(f"/v1/quotes/{quote['id']}/revise", {"comment": "Вторая редакция"}))
     page = browser.text(patient.get(address))
     assert "ЗАМЕНЕНА" in page
     assert f"{quote['code']}/1" in page
@@ -105,15 +104,10 @@ def test_a_link_keeps_showing_its_own_revision_and_says_that_there_is_a_newer_on
     # The newer one is a draft: there is nothing of it to show yet.
     refused = clinic.post(f"/v1/quotes/{quote['id']}/links")
     assert (refused.status_code, refused.get_json()["state"]) == (409, "draft")
-
-
-NEWER_REVISION = """
-UPDATE quote_revision SET status = 'superseded', newest = false;
-INSERT INTO quote_revision SELECT made.* FROM quote_revision AS old, jsonb_populate_record(NULL::quote_revision,
-  to_jsonb(old) || '{"revision": 2, "status": "draft", "newest": true, "comment": "Вторая редакция"}') AS made;
-INSERT INTO quote_line SELECT made.* FROM quote_line AS old,
-  jsonb_populate_record(NULL::quote_line, to_jsonb(old) || '{"revision": 2}') AS made;
-"""
+    made(clinic.post(f"/v1/quotes/{quote['id']}/send"))
+    newer = browser.text(patient.get(path(link(clinic, quote))))
+    assert (f"{quote['code']}/2" in newer, "Вторая редакция" in newer, "ЗАМЕНЕНА" in newer) == (True, True, False)
+    assert f"{quote['code']}/1" in browser.text(patient.get(address))
 
 
 def test_drafts_are_shown_to_nobody(clinic, opened):
@@ -195,8 +189,7 @@ def test_a_last_day_that_is_over_or_far_away_is_refused(clinic):
 
 def test_a_link_ends_when_its_person_is_erased_or_its_quote_cancelled(clinic, patient, opened):
     erased, cancelled = path(link(clinic, sent(clinic))), path(link(clinic, other := sent(clinic)))
-    with psycopg.connect(opened.owner) as conn:
-        conn.execute("UPDATE quote_revision SET status = 'cancelled' WHERE quote_id = %s", (other["id"],))
+    made(clinic.post(f"/v1/quotes/{other['id']}/cancel", {"reason": "Ошибка"}))
     assert (opens(patient, erased), opens(patient, cancelled)) == (200, 404)
     with psycopg.connect(opened.owner) as conn:
         conn.execute("UPDATE party SET name = NULL, salt = NULL, erased_at = now()")
