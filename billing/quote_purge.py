@@ -19,6 +19,8 @@ from clinic.errors import NotFound
 
 BATCH = 200
 """Quotes purged by one transaction."""
+MOST = 10_000
+"""Quotes purged by one run: a chore's guard may not be idle for long. What is left is purged the next day."""
 
 
 class QuotePurged(NotFound):
@@ -49,9 +51,12 @@ class Tombstone:
 
 
 def purge(days: int) -> int:
-    """Purge the quotes whose last day was more than `days` days ago; returns how many. Opens its own transactions."""
+    """Purge quotes whose last day was more than `days` days ago, at most `MOST`; returns how many.
+
+    It opens transactions of its own.
+    """
     purged = 0
-    while True:
+    while purged < MOST:
         with command.change(COMMAND_LINE) as change:
             found = db.many(
                 change.conn,
@@ -68,7 +73,8 @@ def purge(days: int) -> int:
                 )
         purged += len(found)
         if len(found) < BATCH:
-            return purged
+            break
+    return purged
 
 
 def must_not_be_purged(conn: db.Connection, actor: Actor, quote_id: UUID) -> None:

@@ -211,6 +211,14 @@ def test_many_go_in_batches(clinic, opened, monkeypatch):
     assert [each["type"] for each in clinic.events()].count("quote.purged") == 5
 
 
+def test_a_run_ends_and_the_next_one_goes_on(clinic, opened, monkeypatch):
+    monkeypatch.setattr(quote_purge, "BATCH", 1)
+    monkeypatch.setattr(quote_purge, "MOST", 2)
+    for _ in range(3):
+        aged(opened, clinic.quote(("CT-ABD-RP", None)), LONG_AGO)
+    assert [quote_purge.purge(90) for _ in range(3)] == [2, 1, 0]
+
+
 def test_the_chore_goes_by_the_setting(clinic, opened, monkeypatch):
     monkeypatch.setenv("CLINIC_QUOTE_PURGE_DAYS", "100")
     recent, older = (aged(opened, clinic.quote(("CT-ABD-RP", None)), days) for days in (LONG_AGO, 101))
