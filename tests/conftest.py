@@ -21,6 +21,13 @@ from clinic.settings import Settings
 from tests import given
 from wsgi import create_app
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--life", type=int, metavar="STEPS", help="steps of the random lives of money; another life each time"
+    )
+
+
 # ---- The database: a cluster for each pytest process, and a database of its own for each test ----
 
 TEMPLATE = "template_clinic"

@@ -190,11 +190,11 @@ def service(urls: Urls, **env: str) -> Iterator[Service]:
 
 
 @contextmanager
-def new_database(cluster: Cluster) -> Iterator[Urls]:
-    """A database fresh from the template, for more than one test."""
+def new_database(cluster: Cluster, of: str = TEMPLATE) -> Iterator[Urls]:
+    """A database fresh from a template, for more than one test."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(cluster.owner_url("postgres"), autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {of} STRATEGY file_copy")
         yield Urls(cluster.owner_url(name), cluster.app_url(name))
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

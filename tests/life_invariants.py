@@ -1,0 +1,125 @@
+"""What must hold after every step of a life, asked of the database itself; and what the database says of everything."""
+
+from __future__ import annotations
+
+STATE = """
+SELECT jsonb_build_object(
+  'quotes', (SELECT coalesce(jsonb_object_agg(quote_id, jsonb_build_array(
+      status, invoiced, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text)), '{}') FROM quote_revision),
+  'quote_lines', (SELECT coalesce(jsonb_object_agg(quote_id, lines), '{}') FROM (
+      SELECT quote_id, jsonb_agg(jsonb_build_array(
+               gross::numeric(15, 2)::text, discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
+               vat_amount::numeric(15, 2)::text, invoiced_quantity::numeric(15, 3)::text) ORDER BY position) AS lines
+        FROM quote_line GROUP BY quote_id) AS line),
+  'invoices', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
+      status, number, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text, paid::numeric(15, 2)::text,
+      credited::numeric(15, 2)::text)), '{}') FROM invoice),
+  'invoice_lines', (SELECT coalesce(jsonb_object_agg(invoice_id, lines), '{}') FROM (
+      SELECT invoice_id, jsonb_agg(jsonb_build_array(
+               gross::numeric(15, 2)::text, discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
+               vat_amount::numeric(15, 2)::text, quantity::numeric(15, 3)::text) ORDER BY position) AS lines
+        FROM invoice_line GROUP BY invoice_id) AS line),
+  'payments', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
+      amount::numeric(15, 2)::text, allocated::numeric(15, 2)::text, refunded::numeric(15, 2)::text)), '{}')
+      FROM payment),
+  'notes', (SELECT coalesce(jsonb_object_agg(number, jsonb_build_array(invoice_id, amount::numeric(15, 2)::text)), '{}')
+              FROM credit_note),
+  'acts', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
+      status, number, total::numeric(15, 2)::text)), '{}') FROM act),
+  'series', (SELECT coalesce(jsonb_object_agg(kind || ' ' || year, next_no), '{}') FROM number_series))
+"""
+INVARIANTS = {
+    "I1: numbers are 1…n and dates never go back": """
+        SELECT series_id, sequence
+          FROM (SELECT series_id, sequence, row_number() OVER series AS place,
+                       date < lag(date, 1, date) OVER series AS back
+                  FROM (SELECT series_id, sequence, date FROM invoice WHERE number IS NOT NULL
+                         UNION ALL SELECT series_id, sequence, date FROM credit_note
+                         UNION ALL SELECT series_id, sequence, date FROM act) AS numbered
+                WINDOW series AS (PARTITION BY series_id ORDER BY sequence)) AS placed
+         WHERE sequence <> place OR back
+         UNION ALL
+        SELECT id, next_no FROM number_series
+         WHERE next_no - 1 <> (SELECT count(*) FROM invoice WHERE series_id = number_series.id)
+                            + (SELECT count(*) FROM credit_note WHERE series_id = number_series.id)
+                            + (SELECT count(*) FROM act WHERE series_id = number_series.id)""",
+    "I2: a document is the sum of its lines, and its VAT is of each line": """
+        SELECT id FROM invoice LEFT JOIN LATERAL (
+          SELECT sum(gross) AS gross, sum(amount) AS amount,
+                 bool_and(vat_amount IS NULL OR vat_amount = round(amount * vat_rate / (100 + vat_rate), 2)) AS taxed
+            FROM invoice_line WHERE invoice_id = invoice.id) AS line ON true
+         WHERE (subtotal, total) IS DISTINCT FROM (line.gross, line.amount) OR line.taxed IS NOT TRUE
+         UNION ALL
+        SELECT quote_id FROM quote_revision AS quote LEFT JOIN LATERAL (
+          SELECT sum(gross) AS gross, sum(amount) AS amount,
+                 bool_and(vat_amount IS NULL OR vat_amount = round(amount * vat_rate / (100 + vat_rate), 2)) AS taxed
+            FROM quote_line AS line
+           WHERE line.quote_id = quote.quote_id AND line.revision = quote.revision) AS line ON true
+         WHERE (subtotal, total) IS DISTINCT FROM (line.gross, line.amount) OR line.taxed IS NOT TRUE""",
+    "I3: no more is paid and credited than owed": """
+        SELECT id FROM invoice WHERE paid < 0 OR credited < 0 OR paid + credited > total""",
+    "I4: running totals are the sums of their rows": """
+        SELECT id FROM invoice
+         WHERE paid <> (SELECT coalesce(sum(amount), 0) FROM payment_allocation WHERE invoice_id = invoice.id)
+            OR credited <> (SELECT coalesce(sum(amount), 0) FROM credit_note WHERE invoice_id = invoice.id)
+         UNION ALL
+        SELECT id FROM payment
+         WHERE allocated <> (SELECT coalesce(sum(amount), 0) FROM payment_allocation WHERE payment_id = payment.id)
+            OR refunded <> (SELECT coalesce(sum(amount), 0) FROM refund WHERE payment_id = payment.id)
+         UNION ALL
+        SELECT quote_id FROM quote_line
+         WHERE invoiced_quantity <> (
+               SELECT coalesce(sum(line.quantity), 0)
+                 FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
+                WHERE invoice.quote_id = quote_line.quote_id AND quote_revision = revision
+                  AND quote_position = quote_line.position AND status IN ('draft', 'issued'))""",
+    "I5: a payment is allocated, refunded or an advance": """
+        SELECT id FROM payment WHERE allocated < 0 OR refunded < 0 OR allocated + refunded > amount
+         UNION ALL
+        SELECT payment_id FROM payment_allocation GROUP BY payment_id, invoice_id HAVING sum(amount) < 0""",
+    "I6: a quote has one live revision and is never invoiced above itself": """
+        SELECT quote_id FROM quote_revision
+         GROUP BY quote_id HAVING count(*) FILTER (WHERE status IN ('draft', 'sent', 'accepted')) > 1
+                            OR count(*) FILTER (WHERE newest) <> 1
+         UNION ALL
+        SELECT quote_id FROM quote_line WHERE invoiced_quantity < 0 OR invoiced_quantity > quantity
+         UNION ALL
+        SELECT invoice.quote_id
+          FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
+          JOIN quote_line AS quoted
+            ON quoted.quote_id = invoice.quote_id AND revision = quote_revision AND quoted.position = quote_position
+         WHERE status IN ('draft', 'issued')
+         GROUP BY invoice.quote_id, quoted.position, quoted.amount, quoted.quantity
+        HAVING sum(line.amount) > quoted.amount
+            OR sum(line.quantity) = quoted.quantity AND sum(line.amount) <> quoted.amount""",
+    "I7: prices neither overlap nor leave a hole": """
+        SELECT id FROM (
+          SELECT id, lower(valid) AS since, lag(upper(valid)) OVER priced AS before, row_number() OVER priced AS place
+            FROM price WHERE corrected_by IS NULL
+          WINDOW priced AS (PARTITION BY service_id, doctor_rank, price_list ORDER BY valid)) AS placed
+         WHERE place > 1 AND since IS DISTINCT FROM before""",
+    "I8: each document has the events of its state, and no event lacks its document": """
+        SELECT id FROM invoice
+         WHERE (SELECT array_agg(type ORDER BY position) FROM journal WHERE object_id = invoice.id)
+               IS DISTINCT FROM CASE status WHEN 'draft' THEN '{invoice.created}'
+                 WHEN 'issued' THEN '{invoice.created,invoice.issued}'
+                 WHEN 'discarded' THEN '{invoice.created,invoice.discarded}'
+                 ELSE '{invoice.created,invoice.issued,invoice.cancelled}' END::text[]
+         UNION ALL
+        SELECT id FROM payment
+         WHERE (SELECT count(*) FROM journal WHERE object_id = payment.id)
+               <> 1 + (SELECT count(*) FROM payment_allocation WHERE payment_id = payment.id)
+                    + (SELECT count(*) FROM refund WHERE payment_id = payment.id)
+         UNION ALL
+        SELECT object_id FROM journal
+         WHERE object_type IN ('quote', 'invoice', 'payment', 'act', 'credit_note')
+           AND object_id NOT IN (SELECT id FROM quote UNION ALL SELECT id FROM invoice UNION ALL SELECT id FROM payment
+                                  UNION ALL SELECT id FROM act UNION ALL SELECT id FROM credit_note)""",
+    "the journal is dense and chained": """
+        SELECT position FROM (
+          SELECT position, position = row_number() OVER chain AS dense,
+                 sha256 = journal_digest(lag(sha256, 1, sha256('clinic billing journal')) OVER chain, journal) AS linked
+            FROM journal WINDOW chain AS (ORDER BY position)) AS link
+         WHERE NOT dense OR NOT linked""",
+}
+"""By name: a question that must have no answer."""
