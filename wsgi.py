@@ -21,6 +21,7 @@ ROUTES = (
     "clinic.audit_routes",
     "clinic.job_routes",
     "clinic.key_routes",
+    "clinic.webhook_routes",
     "catalog.routes",
     "catalog.order_routes",
     "catalog.import_routes",
@@ -54,6 +55,7 @@ PAGES = (
 )
 WORK = (
     "clinic.kept_files",
+    "clinic.deliveries",
     "clinic.journal_heads",
     "catalog.price_imports",
     "catalog.nomenclature_imports",
@@ -72,7 +74,7 @@ def create_app(settings: Settings | None = None) -> App:
     settings = settings or from_environment()
     secret = settings.secret_key or pages.passing_secret()
     clock.use_zone(settings.timezone)
-    sealing.use(secret)
+    sealing.use(settings.secret_key, settings.secret_key_before)
     app = http.App("clinic")
     app.config.update(
         API_TITLE="Clinic Billing",
@@ -115,6 +117,7 @@ def gather_commands() -> None:
     from clinic import audit_commands as of_audit
     from clinic import commands as of_clinic
     from clinic import key_commands as of_keys
+    from clinic import webhook_commands as of_webhooks
     from clinic.cli import cli
 
     for module in WORK:
@@ -125,6 +128,7 @@ def gather_commands() -> None:
         of_clinic.branch_commands,
         of_clinic.work,
         of_audit.audit_commands,
+        of_webhooks.webhooks,
         of_catalog.prices,
         of_nomenclature.nomenclature_commands,
         of_billing.numbers,

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: the database server, the web server and the worker."""
+"""Child processes that never outlive us: the database server, the web server, the worker and the deliverer."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ def _die_with(parent: int, sig: signal.Signals) -> Callable[[], None]:
             os._exit(1)
 
     return ask
+
+
+def until_asked(start: Callable[[], None], stop: Callable[[], None]) -> None:
+    """On the other side: work from `start` until SIGTERM, SIGINT or SIGHUP, then `stop`; asked twice, end at once."""
+    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # Blocked in all threads, which inherit it: a handler could meet a lock that its own thread holds.
+    signal.pthread_sigmask(signal.SIG_BLOCK, asking)
+    start()
+    signal.sigwait(asking)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, asking)
+    stop()
 
 
 class Restarted:

@@ -108,11 +108,30 @@ def open_database(settings: Settings) -> Iterator[Urls]:
     from clinic import db, migrate, sealing
 
     with database(settings) as urls:
-        sealing.use(secret_key.lasting(settings))
+        sealing.use(secret_key.lasting(settings), settings.secret_key_before)
         if not urls.served:
             migrate.run(urls.owner, lambda line: click.echo(line, err=True))
         # As the owner, who may step into the command line's role; the application may not.
         db.open_pool(urls.owner, size=2, command_line=True)
+        try:
+            yield urls
+        finally:
+            db.close_pool()
+
+
+@contextmanager
+def beside_the_server(settings: Settings, *, connections: int) -> Iterator[Urls]:
+    """For a process that works until it is stopped: the pool is open inside, with the server's rights and more time."""
+    from clinic import clock, db, logs, migrate, sealing, tracing
+
+    logs.set_up()
+    tracing.set_up(settings.otlp_url)
+    clock.use_zone(settings.timezone)
+    with database(settings) as urls:
+        sealing.use(secret_key.lasting(settings), settings.secret_key_before)
+        if not (settings.database_url or urls.served):
+            migrate.run(urls.owner)
+        db.open_pool(urls.app, size=connections, worker=True)
         try:
             yield urls
         finally:

@@ -11,18 +11,10 @@ import marshmallow as ma
 from clinic import (
     branches,
     cli,
-    clock,
-    db,
-    embedded,
     fields,
     http,
-    logs,
-    migrate,
-    sealing,
-    secret_key,
     settings,
     staff,
-    tracing,
     worker,
 )
 from clinic.auth import COMMAND_LINE, ROLES
@@ -87,16 +79,5 @@ def set_requisites(code: str, file: Path) -> None:
 @click.command()
 def work() -> None:
     """Do long work and the chores until stopped: what `serve` starts beside itself. Several may run."""
-    logs.set_up()
-    chosen = settings.from_environment()
-    tracing.set_up(chosen.otlp_url)
-    clock.use_zone(chosen.timezone)
-    with embedded.database(chosen) as urls:
-        sealing.use(secret_key.lasting(chosen))
-        if not (chosen.database_url or urls.served):
-            migrate.run(urls.owner)
-        db.open_pool(urls.app, size=worker.CONNECTIONS, worker=True)
-        try:
-            worker.run(urls.app)
-        finally:
-            db.close_pool()
+    with cli.beside_the_server(settings.from_environment(), connections=worker.CONNECTIONS) as urls:
+        worker.run(urls.app)

@@ -7,6 +7,7 @@ database without the secret key opens nothing. The secret is one for all process
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import ClassVar
 
 from cryptography.exceptions import InvalidTag
@@ -15,11 +16,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from clinic.errors import Problem
+from clinic.settings import PASSING
 
 _FORM = b"\x01"
 """First byte of what is sealed: which way of sealing, should there be another one."""
 _NONCE = 12
-_secret: str | None = None
+_secrets: tuple[str, ...] = ()
 
 
 class SealBroken(Problem):
@@ -36,10 +38,14 @@ class SealBroken(Problem):
     )
 
 
-def use(secret: str | None) -> None:
-    """Seal and open under keys made from this secret from now on, in this process; without one nothing can be."""
-    global _secret
-    _secret = secret
+def use(secret: str | None, before: str | None = None) -> None:
+    """Seal and open under keys made from this secret from now on, in this process; without one nothing can be.
+
+    What was sealed under the secret `before` it is opened too. A secret for one start only seals nothing.
+    """
+    global _secrets
+    lasting = secret is not None and not secret.startswith(PASSING)
+    _secrets = tuple(each for each in (secret, before) if each) if lasting else ()
 
 
 def seal(purpose: str, content: bytes) -> bytes:
@@ -51,7 +57,9 @@ def seal(purpose: str, content: bytes) -> bytes:
         SealBroken: there is no secret key.
     """
     nonce = os.urandom(_NONCE)
-    return _FORM + nonce + AESGCM(_key(purpose)).encrypt(nonce, content, _FORM)
+    if not _secrets:
+        raise SealBroken()
+    return _FORM + nonce + AESGCM(_key(_secrets[0], purpose)).encrypt(nonce, content, _FORM)
 
 
 def opened(purpose: str, sealed: bytes) -> bytes:
@@ -63,14 +71,12 @@ def opened(purpose: str, sealed: bytes) -> bytes:
     form, nonce, rest = sealed[:1], sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :]
     if form != _FORM or len(nonce) < _NONCE:
         raise SealBroken()
-    try:
-        return AESGCM(_key(purpose)).decrypt(nonce, rest, form)
-    except InvalidTag as exc:
-        raise SealBroken() from exc
+    for secret in _secrets:
+        with suppress(InvalidTag):
+            return AESGCM(_key(secret, purpose)).decrypt(nonce, rest, form)
+    raise SealBroken()
 
 
-def _key(purpose: str) -> bytes:
-    if _secret is None:
-        raise SealBroken()
+def _key(secret: str, purpose: str) -> bytes:
     made = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"clinic billing seal:" + purpose.encode())
-    return made.derive(_secret.encode())
+    return made.derive(secret.encode())

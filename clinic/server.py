@@ -1,8 +1,8 @@
-"""`serve`: the database, the web server and the worker as children, started in order and watched until one of us ends.
+"""`serve`: the database, the web server, the worker and the deliverer as children, watched until one of us ends.
 
 The web server is started first of all and imports the application while the database comes up, but its workers
-wait at a gate, a pipe whose end we hold, until the schema is up to date. The worker comes last, when requests are
-answered already; it is started again when it ends, and its end is not ours.
+wait at a gate, a pipe whose end we hold, until the schema is up to date. The worker and the deliverer come last, when
+requests are answered already; they are started again when they end, and their end is not ours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import click
 
 from clinic import child, secret_key
 from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder, heads_file
-from clinic.settings import Settings
+from clinic.settings import PASSING, Settings
 
 DATABASE_DIED = 3
 """Exit status when PostgreSQL ended by itself."""
@@ -33,7 +33,7 @@ GATE = "SERVE_GATE_DESCRIPTOR"
 """Environment variable that tells the web server which descriptor is its gate."""
 _READY_WITHIN = 60.0
 _STOPPED_WITHIN = 25.0
-"""Seconds the web server and the worker get to stop: above `graceful_timeout`."""
+"""Seconds the web server and those beside it get to stop: above `graceful_timeout`."""
 _SPARE_CONNECTIONS = 20
 
 Say = Callable[[str], None]
@@ -63,9 +63,9 @@ def serve(settings: Settings, prepare: Sequence[Prepare], *, sample: bool = True
     with _listening(settings.host, settings.port) as listener, _signals() as signals, ExitStack() as children:
         try:
             cluster, urls = _launch_database(settings, children)
-            worker = _worker(settings, urls.app) if settings.jobs else None
-            if worker:
-                children.callback(worker.end, _STOPPED_WITHIN)
+            beside = _beside(settings, urls.app)
+            for each in beside:
+                children.callback(each.end, _STOPPED_WITHIN)
             web = children.enter_context(_WebServer(settings, urls.app, listener))
             signals.check()
             lines = _prepare(settings, cluster, urls, signals, prepare, sample)
@@ -78,10 +78,10 @@ def serve(settings: Settings, prepare: Sequence[Prepare], *, sample: bool = True
         for line in (f"Clinic Billing is ready: {web.url}", *lines):
             click.echo(line)
         try:
-            return _watch(web, worker, cluster, signals)
+            return _watch(web, beside, cluster, signals)
         finally:
-            if worker:
-                worker.ask_to_end()  # so that both end at once
+            for each in beside:
+                each.ask_to_end()  # so that all end at once
 
 
 def _launch_database(settings: Settings, children: ExitStack) -> tuple[Cluster | None, Urls]:
@@ -119,10 +119,10 @@ def _prepare(
     return lines
 
 
-def _watch(web: _WebServer, worker: child.Restarted | None, cluster: Cluster | None, signals: _Signals) -> int:
+def _watch(web: _WebServer, beside: list[child.Restarted], cluster: Cluster | None, signals: _Signals) -> int:
     while not signals.asked:
-        if worker:
-            worker.tend()
+        for each in beside:
+            each.tend()
         if (status := web.process.poll()) is not None:
             _say(f"clinic: the web server ended by itself with status {status}")
             return status if status > 0 else 1
@@ -133,16 +133,23 @@ def _watch(web: _WebServer, worker: child.Restarted | None, cluster: Cluster | N
     return 0
 
 
-def _worker(settings: Settings, database_url: str) -> child.Restarted:
-    """The worker, not started yet."""
+def _beside(settings: Settings, database_url: str) -> list[child.Restarted]:
+    """The worker and the deliverer, not started yet."""
+    wanted = [
+        ("worker", settings.jobs, ["work"]),
+        ("deliverer", settings.webhooks, ["webhooks", "deliver"]),
+    ]
+    return [_companion(settings, database_url, name, words) for name, runs, words in wanted if runs]
 
+
+def _companion(settings: Settings, database_url: str, name: str, words: list[str]) -> child.Restarted:
     def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(CHECKOUT / "wsgi.py"), "work"]
+        command = [sys.executable, str(CHECKOUT / "wsgi.py"), *words]
         env = _environment(settings, database_url)
         return child.start(command, at_our_death=signal.SIGTERM, cwd=CHECKOUT, env=env)
 
     def say(status: int, pause: float) -> None:
-        _say(f"clinic: the worker ended by itself with status {status}; it is started again in {pause:.0f} s")
+        _say(f"clinic: the {name} ended by itself with status {status}; it is started again in {pause:.0f} s")
 
     return child.Restarted(start, say)
 
@@ -287,7 +294,7 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
         database_url=database_url,
         database_owner_url=None,
         # Beside an external database, where none is set, one for this start only.
-        secret_key=secret_key.lasting(settings) or secrets.token_hex(32),
+        secret_key=secret_key.lasting(settings) or PASSING + secrets.token_hex(32),
         audit_file=heads_file(settings),
     )
     names = {each.name: each.metadata["name"] for each in fields(Settings)}

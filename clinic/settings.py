@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from clinic import addresses
+
+PASSING = "passing-"
+"""How a secret key begins that is good for one start only, and so must not seal what is kept."""
+
 
 class WrongSettings(Exception):
     """One or more settings cannot be used; the message names each of them on a line of its own."""
@@ -83,6 +88,11 @@ def _secret(raw: str) -> str:
     return raw
 
 
+def _allowed(raw: str) -> str:
+    addresses.allowed(raw)
+    return raw
+
+
 def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str) -> Any:
     return field(default=default, metadata={"name": name, "read": read, "meaning": meaning})
 
@@ -124,6 +134,9 @@ class Settings:
         "CLINIC_SECRET_KEY", None, _secret,
         "signs cursors and encrypts stored secrets; by default made at the first start and kept in the data folder",
     )  # fmt: skip
+    secret_key_before: str | None = _setting(
+        "CLINIC_SECRET_KEY_BEFORE", None, _secret, "the secret key before this one, while what it sealed is sealed anew"
+    )
     workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
     threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
     pin_workers: bool = _setting(
@@ -142,6 +155,14 @@ class Settings:
         "CLINIC_OTLP_URL", None, _url, "where spans are sent, OTLP over HTTP: http://collector:4318/v1/traces"
     )
     log_requests: bool = _setting("CLINIC_LOG_REQUESTS", True, _flag, "write a line of the log for each request")
+    webhooks: bool = _setting("CLINIC_WEBHOOKS", True, _flag, "run the deliverer of webhooks beside the server")
+    webhooks_allow: str | None = _setting(
+        "CLINIC_WEBHOOKS_ALLOW", None, _allowed,
+        "hosts and networks, separated by commas, that webhooks may be sent to though they are not public, by http too",
+    )  # fmt: skip
+    webhooks_keep_days: int = _setting(
+        "CLINIC_WEBHOOKS_KEEP_DAYS", 30, _whole(4, 3650), "days for which deliveries of webhooks are kept"
+    )
     pg_bindir: Path | None = _setting(
         "PG_BINDIR", None, _path, "folder of PostgreSQL programs to use for the embedded database"
     )

@@ -6,7 +6,6 @@ Several may run on one database. Asked to stop, it finishes the job in hand, or 
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -14,7 +13,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
-from clinic import chores, command, db, jobs, logs
+from clinic import child, chores, command, db, jobs, logs
 from clinic.errors import DatabaseAway, InternalError, Problem
 from clinic.jobs import Claimed, JobAbandoned, Lost, Progress
 
@@ -32,14 +31,8 @@ _log = logging.getLogger("clinic.worker")
 
 def run(url: str) -> None:
     """Do jobs and chores, over the pool that is open, until SIGTERM, SIGINT or SIGHUP; asked twice, end at once."""
-    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    # Blocked in all threads, which inherit it: a handler could meet a lock that its own thread holds.
-    signal.pthread_sigmask(signal.SIG_BLOCK, asking)
     worker = Worker(url)
-    worker.start()
-    signal.sigwait(asking)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, asking)
-    worker.stop()
+    child.until_asked(worker.start, worker.stop)
 
 
 class Worker:

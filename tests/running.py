@@ -107,16 +107,18 @@ class Server:
         return False
 
 
-class Worker:
-    """A worker on a database, as `serve` runs it."""
+class Beside:
+    """A process beside the server on a database, as `serve` runs it."""
 
-    def __init__(self, urls: Urls) -> None:
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the worker
+    words_of_command: tuple[str, ...]
+
+    def __init__(self, urls: Urls, **env: str) -> None:
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the process
         self.process = child.start(
-            [sys.executable, "wsgi.py", "work"],
+            [sys.executable, "wsgi.py", *self.words_of_command],
             at_our_death=signal.SIGTERM,
             cwd=CHECKOUT,
-            env=_environment(DATABASE_URL=urls.app),
+            env=_environment(DATABASE_URL=urls.app, **env),
             stderr=self._words,
         )
 
@@ -136,6 +138,21 @@ class Worker:
         """What it wrote to standard error."""
         self._words.seek(0)
         return self._words.read().decode(errors="replace")
+
+
+class Worker(Beside):
+    """A worker on a database."""
+
+    words_of_command = ("work",)
+
+
+class Deliverer(Beside):
+    """A deliverer on a database, which may call this machine."""
+
+    words_of_command = ("webhooks", "deliver")
+
+    def __init__(self, urls: Urls) -> None:
+        super().__init__(urls, CLINIC_WEBHOOKS_ALLOW="127.0.0.0/8")
 
 
 def is_listening(urls: Urls) -> bool:

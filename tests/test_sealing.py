@@ -3,7 +3,7 @@
 import pytest
 
 from clinic import sealing, secret_key
-from clinic.settings import Settings
+from clinic.settings import PASSING, Settings
 from wsgi import create_app
 
 
@@ -69,3 +69,20 @@ def test_the_key_kept_in_the_data_folder_is_the_same_at_every_start(tmp_path):
     assert secret_key.lasting(Settings(data=tmp_path)) == made
     assert secret_key.lasting(Settings(data=tmp_path, secret_key="k" * 32)) == "k" * 32
     assert secret_key.lasting(Settings(data=tmp_path, database_url="postgresql:///x")) is None
+
+
+def test_what_the_key_before_sealed_is_opened_and_what_is_sealed_now_needs_the_new_one():
+    sealed = sealing.seal("second_factor:1", b"secret")
+    sealing.use("n" * 32, "k" * 32)
+    assert sealing.opened("second_factor:1", sealed) == b"secret"
+    again = sealing.seal("second_factor:1", b"secret")
+    sealing.use("n" * 32)
+    assert sealing.opened("second_factor:1", again) == b"secret"
+    with pytest.raises(sealing.SealBroken):
+        sealing.opened("second_factor:1", sealed)
+
+
+def test_a_key_for_one_start_only_seals_nothing_that_is_kept():
+    sealing.use(PASSING + "k" * 32)
+    with pytest.raises(sealing.SealBroken):
+        sealing.seal("second_factor:1", b"secret")

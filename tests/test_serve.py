@@ -61,11 +61,12 @@ class Service:
         """The process number of its database server."""
         return int((self.data / "data" / "postmaster.pid").read_text().split()[0])
 
-    def worker(self) -> int | None:
-        """The process number of its worker (Linux)."""
+    def worker(self, words: str = "work") -> int | None:
+        """The process number of its worker, or of what else it runs beside itself by these words (Linux)."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        ending = f"wsgi.py {words} ".replace(" ", "\0").encode()
         named = {int(each): Path(f"/proc/{each}/cmdline").read_bytes() for each in children}
-        return next((number for number, words in named.items() if words.endswith(b"wsgi.py\0work\0")), None)
+        return next((number for number, line in named.items() if line.endswith(ending)), None)
 
     def migrated_at(self) -> object:
         """When the schema was made; another answer would mean another database."""
@@ -170,27 +171,31 @@ def test_the_end_of_the_database_ends_the_service(first):
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells of a process's children")
 
 
+BESIDE = pytest.mark.parametrize(("words", "name"), [("work", "worker"), ("webhooks deliver", "deliverer")])
+
+
 @linux
-def test_a_worker_that_dies_is_started_again_and_the_service_goes_on(first):
+@BESIDE
+def test_what_runs_beside_the_server_and_dies_is_started_again_and_the_service_goes_on(first, words, name):
     service = Service(first.service.data)
-    assert soon(lambda: service.worker() is not None)
-    killed = service.worker()
+    assert soon(lambda: service.worker(words) is not None)
+    killed = service.worker(words)
     assert killed
     os.kill(killed, signal.SIGKILL)
-    assert soon(lambda: service.worker() not in (None, killed)), "no worker came after it"
+    assert soon(lambda: service.worker(words) not in (None, killed)), f"no {name} came after it"
     assert service.answers()
-    again = service.worker()
+    again = service.worker(words)
     assert again
     assert service.stop()[0] == 0
     assert not alive(again)
-    assert "the worker ended by itself with status -9; it is started again in 1 s" in service.complaints.read_text()
+    assert f"the {name} ended by itself with status -9; it is started again in 1 s" in service.complaints.read_text()
 
 
 @linux
-def test_without_jobs_there_is_no_worker(first):
-    service = Service(first.service.data, CLINIC_JOBS="off")
+def test_without_jobs_there_is_no_worker_and_without_webhooks_no_deliverer(first):
+    service = Service(first.service.data, CLINIC_JOBS="off", CLINIC_WEBHOOKS="off")
     time.sleep(0.5)
-    assert service.worker() is None
+    assert service.worker() is service.worker("webhooks deliver") is None
     assert service.stop()[0] == 0
 
 
