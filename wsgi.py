@@ -39,6 +39,7 @@ ROUTES = (
 )
 PAGES = (
     "clinic.pages",
+    "clinic.webhook_pages",
     "clinic.key_pages",
     "clinic.metrics_routes",
     "catalog.pages",
