@@ -53,6 +53,7 @@ PAGES = (
     "billing.quote_verification_pages",
     "billing.quote_link_pages",
     "billing.comparing_pages",
+    "billing.quote_change_pages",
 )
 WORK = (
     "clinic.kept_files",

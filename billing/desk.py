@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
-from billing import discounts, quoting
+from billing import discounts, quote_edits, quoting
 from billing.discounts import Reason
-from billing.lines import MOST, Line, totals_json
+from billing.lines import MOST, Line, shown_quantity, totals_json
 from billing.package_lines import Group, asked
+from billing.quote_edits import QuotePatch, Terms
+from billing.quotes import Quote, QuoteLine
 from catalog import doctors, packages, price_lists, prices, ranks, search, services
 from catalog.doctors import Doctor
 from catalog.package_split import Package, Split
 from catalog.packages import Offer
 from catalog.prices import Priced
 from catalog.services import Service
-from clinic import db, forms
+from clinic import clock, db, forms
 from clinic.auth import Actor
 from clinic.errors import Fault, InvalidInput
 
@@ -70,15 +73,32 @@ class Row:
     price_reason: str = ""
     doctor: str = ""
     package: str = ""
+    service_date: str = ""
+    discount_percent: str = ""
+    discount_amount: str = ""
+    discount_reason: str = ""
 
     @classmethod
     def read(cls, form: Mapping[str, str], place: int) -> Row:
-        names = ("article", "doctor_rank", "quantity", "unit_price", "price_reason", "doctor", "package")
-        return cls(*(form.get(f"lines-{place}-{name}", "").strip() for name in names))
+        return cls(**{each.name: form.get(f"lines-{place}-{each.name}", "").strip() for each in fields(cls)})
+
+    @classmethod
+    def asked(cls, wanted: dict[str, Any]) -> Row:
+        """A row that asks for what a line of a quote asks for."""
+        return cls(**{"article": ""} | {name: _typed(value) for name, value in wanted.items()})
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it has what stands behind the row."""
+        return any((self.service_date, self.discount_percent, self.discount_amount, self.discount_reason))
 
     def wanted(self) -> dict[str, Any]:
         if self.package:
-            return {"package": self.package, "quantity": forms.plain_number(self.quantity)}
+            return {
+                "package": self.package,
+                "quantity": forms.plain_number(self.quantity),
+                "service_date": self.service_date or None,
+            }
         return {
             "article": self.article,
             # Who chooses a doctor has chosen the rank with him, whatever the field beside still shows.
@@ -87,7 +107,18 @@ class Row:
             "quantity": forms.plain_number(self.quantity),
             "unit_price": forms.plain_number(self.unit_price) or None,
             "price_reason": self.price_reason or None,
+            "service_date": self.service_date or None,
+            "discount_percent": forms.plain_number(self.discount_percent) or None,
+            "discount_amount": forms.plain_number(self.discount_amount) or None,
+            "discount_reason": self.discount_reason or None,
         }
+
+
+def _typed(value: Any) -> str:
+    """A value of JSON as somebody types it."""
+    if value is None:
+        return ""
+    return shown_quantity(value) if isinstance(value, Decimal) else str(value)
 
 
 @dataclass(frozen=True)
@@ -104,6 +135,21 @@ class Desk:
     patient_id: str = ""
     patient_name: str = ""
     comment: str = ""
+    discount_amount: str = ""
+    price_list: str = price_lists.BASE
+    _TYPED: ClassVar = (
+        "valid_until", "discount_percent", "discount_amount", "discount_reason", "patient_id", "patient_name",
+        "comment",
+    )  # fmt: skip
+
+    @classmethod
+    def of_quote(cls, key: str, quote: Quote, lines: Sequence[Line]) -> Desk:
+        """The form as it would have been typed for this quote."""
+        wanted = quote_edits.as_wanted(quote, lines)
+        rows = tuple(Row.asked(each) for each in wanted.pop("lines"))
+        typed = {name: _typed(value) for name, value in wanted.items()}
+        patient = {"patient_id": _typed(quote.patient_ref), "patient_name": _typed(quote.patient_name)}
+        return cls(key=key, rows=rows, **typed, **patient)
 
     @classmethod
     def read(cls, form: Mapping[str, str]) -> Desk:
@@ -113,22 +159,14 @@ class Desk:
             for place in range(MOST)
             if f"lines-{place}-article" in form or f"lines-{place}-package" in form
         ]
+        typed = {name: form.get(name.replace("patient_", "patient-"), "").strip() for name in cls._TYPED}
         desk = cls(
-            forms.known_key(form.get("key")),
-            forms.search_words(form.get("q")),
-            tuple(rows),
-            form.get("kind", "firm"),
-            *(
-                form.get(name, "").strip()
-                for name in (
-                    "valid_until",
-                    "discount_percent",
-                    "discount_reason",
-                    "patient-id",
-                    "patient-name",
-                    "comment",
-                )
-            ),
+            key=forms.known_key(form.get("key")),
+            q=forms.search_words(form.get("q")),
+            rows=tuple(rows),
+            kind=form.get("kind", "firm"),
+            price_list=form.get("price_list", price_lists.BASE),
+            **typed,
         )
         return desk._after(form)
 
@@ -153,7 +191,9 @@ class Desk:
             "lines": [row.wanted() for row in self.rows],
             "kind": self.kind,
             "valid_until": self.valid_until or None,
+            "price_list": self.price_list,
             "discount_percent": forms.plain_number(self.discount_percent) or None,
+            "discount_amount": forms.plain_number(self.discount_amount) or None,
             "discount_reason": self.discount_reason or None,
             "patient": patient if any(patient.values()) else None,
             "comment": self.comment or None,
@@ -177,30 +217,49 @@ class Estimate:
         return row if isinstance(row := self.rows.get(place), Group) else None
 
 
-def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk) -> Estimate:
+@dataclass(frozen=True)
+class Editing:
+    """The quote that the form changes, as it stands."""
+
+    quote: Quote
+    lines: list[QuoteLine]
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it is changed in place; else a further revision is made."""
+        return self.quote.status == "draft"
+
+
+def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk, editing: Editing | None = None) -> Estimate:
     """Price the form as the quote would be priced; a faulty line does not hide the prices of the others."""
     if not desk.rows:
         return Estimate({}, None, [])
     wanted = desk.wanted()
     try:
-        found = _priced(actor, at, valid_days, wanted)
+        found = _priced(actor, at, valid_days, wanted, editing)
         return Estimate(dict(enumerate(asked(found))), totals_json(found), [])
     except InvalidInput as wrong:
         faults = wrong.faults
     sound = [place for place in range(len(desk.rows)) if not _any_in(faults, f"/lines/{place}/")]
     try:
         lines = [wanted["lines"][place] for place in sound]
-        found = _priced(actor, at, valid_days, {"lines": lines}) if lines else []
+        partly = {"lines": lines, "price_list": desk.price_list}
+        found = _priced(actor, at, valid_days, partly, editing) if lines else []
     except InvalidInput:
         return Estimate({}, None, faults)
     return Estimate(dict(zip(sound, asked(found), strict=True)), None, faults)
 
 
-def _priced(actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any]) -> Sequence[Line]:
+def _priced(
+    actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any], editing: Editing | None
+) -> Sequence[Line]:
     # Read before a connection is taken: reading asks the catalog about faulty lines on one of its own.
-    read = forms.loaded(quoting.QuoteIn(), wanted)
+    read = forms.loaded(QuotePatch() if editing else quoting.QuoteIn(), wanted)
     with db.reading() as conn:
-        return quoting.work_out(conn, actor, at, valid_days, read)[1]
+        if editing is None:
+            return quoting.work_out(conn, actor, at, valid_days, read)[1]
+        terms = Terms.of(actor, clock.day_of(at), valid_days, editing.quote)
+        return quote_edits.worked_out(conn, terms, editing.quote, editing.lines, read)[1]
 
 
 def _any_in(faults: Sequence[Fault], place: str) -> bool:
@@ -236,13 +295,15 @@ def staff(conn: db.Connection, today: date) -> dict[str, Doctor]:
     return {str(each.id): each for each in doctors.listed(conn, today, active=True, limit=_MOST_DOCTORS)}
 
 
-def choices(conn: db.Connection, today: date, articles: Sequence[str]) -> dict[str, list[Priced]]:
+def choices(
+    conn: db.Connection, today: date, articles: Sequence[str], price_list: str = price_lists.BASE
+) -> dict[str, list[Priced]]:
     """For each article its prices by rank, from the lowest rank; one price where it does not depend on the rank."""
     asked = [article for article in dict.fromkeys(articles) if re.fullmatch(services.ARTICLE, article)]
     known = ranks.every(conn)
     wanted = [prices.Wanted(article, rank.code, today, today) for article in asked for rank in known]
     found: dict[str, list[Priced]] = {article: [] for article in articles}
-    for answer in prices.on(conn, price_lists.BASE, wanted) if wanted else []:
+    for answer in prices.on(conn, price_list, wanted) if wanted else []:
         if isinstance(answer, Priced):
             found[answer.article].append(answer)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,11 +10,13 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from billing import (
     approvals,
+    desk_page,
     exports,
     invoices,
     invoicing,
     issuing,
     quote_codes,
+    quote_page,
     quote_verification,
     quotes,
     quoting,
@@ -26,10 +27,9 @@ from billing import (
 from billing import desk as desks
 from billing.desk import Desk
 from billing.exports import Period, Place
-from billing.quotes import Quote, QuoteLine
+from billing.quote_page import InvoiceForm
 from billing.till import PaymentForm
 from clinic import access_log, branches, clock, db, forms, html, http
-from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, IdempotencyKeyReused, InvalidInput, NotFound, Problem
 from clinic.settings import Settings
@@ -62,7 +62,7 @@ html.door(
 @bp.get("/desk")
 @html.page(may="quotes:write")
 def desk() -> Response:
-    return _desk_page(Desk(forms.new_key()))
+    return desk_page.shown(Desk(forms.new_key()))
 
 
 @bp.post("/desk")
@@ -70,14 +70,14 @@ def desk() -> Response:
 def desk_sent() -> AnyResponse:
     desk = Desk.read(request.form)
     if request.form.get("do") != "save" or not desk.rows:
-        return _desk_page(desk)
+        return desk_page.shown(desk)
     try:
         quote_id = _make_quote(desk)
     except InvalidInput as wrong:
-        return _desk_page(desk, wrong.faults, status=422)
+        return desk_page.shown(desk, wrong.faults, status=422)
     except IdempotencyKeyReused:
         # Sent once, gone back to, changed and sent again: it is another quote, and a person says whether it is wanted.
-        return _desk_page(desk.with_key(forms.new_key()), sent_before=True, status=409)
+        return desk_page.shown(desk.with_key(forms.new_key()), sent_before=True, status=409)
     return redirect(f"/desk/quotes/{quote_id}", 303)
 
 
@@ -86,41 +86,6 @@ def _make_quote(desk: Desk) -> UUID:
     return forms.once(
         desk.key, desk.wanted(), lambda change: quoting.create(change, _settings().quote_days, wanted)[0].id
     )
-
-
-def _desk_page(
-    desk: Desk, faults: list[Fault] | None = None, *, sent_before: bool = False, status: int = 200
-) -> Response:
-    actor, now = http.actor(), clock.now()
-    today = clock.day_of(now)
-    estimate = desks.estimate(actor, now, _settings().quote_days, desk)
-    with db.reading() as conn:
-        found = desks.found(conn, desk.q)
-        packages = desks.packages_found(conn, today, desk.q) if desk.q else []
-        chosen = [row.article for row in desk.rows if row.article]
-        choices = desks.choices(conn, today, chosen + [each.article for each in found])
-        recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
-        reasons = desks.reasons(conn, today)
-        doctors = desks.staff(conn, today) if desk.rows else {}
-        branch = branches.chosen(conn, actor, None)
-    shown = render_template(
-        "desk.html",
-        desk=desk,
-        estimate=estimate,
-        faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID),
-        found=found,
-        packages=packages,
-        most_found=desks.FOUND,
-        choices=choices,
-        doctors=doctors,
-        reasons=reasons,
-        recent=recent,
-        shown_code=quote_codes.shown,
-        sample=branch.requisites is None,
-        sent_before=sent_before,
-        valid_days=_settings().quote_days,
-    )
-    return Response(shown, status)
 
 
 @bp.get("/desk/quotes")
@@ -139,41 +104,10 @@ def find_quote() -> AnyResponse:
 # ---- A quote ----
 
 
-@dataclass(frozen=True)
-class InvoiceForm:
-    """The form that makes an invoice of a quote, as it was typed."""
-
-    key: str
-    typed: dict[str, str] = field(default_factory=dict)
-
-    def get(self, name: str) -> str:
-        return self.typed.get(name, "")
-
-    def wanted(self, revision: int) -> dict[str, Any]:
-        """As the body of `POST /v1/quotes/{id}/invoice`."""
-        letter = {name: self._given(f"payer-guarantee_letter-{name}") for name in ("number", "valid_until", "limit")}
-        return {
-            "payer": {
-                "kind": self.get("payer-kind") or "person",
-                "is_patient": "payer-is_patient" in self.typed,
-                "name": self._given("payer-name"),
-                "inn": self._given("payer-inn"),
-                "kpp": self._given("payer-kpp"),
-                "guarantee_letter": letter if any(letter.values()) else None,
-            },
-            "issue": True,
-            "due_date": self._given("due_date"),
-            "revision": revision,
-        }
-
-    def _given(self, name: str) -> str | None:
-        return self.get(name).strip() or None
-
-
 @bp.get("/desk/quotes/<uuid:quote_id>")
 @html.page(may="quotes:read")
 def quote(quote_id: UUID) -> Response:
-    return _quote_page(quote_id, InvoiceForm(forms.new_key()))
+    return quote_page.shown(quote_id, InvoiceForm(forms.new_key()))
 
 
 _MOVES = {"send": quotes.send, "accept": quotes.accept, "decline": quotes.decline}
@@ -184,11 +118,11 @@ _MOVES = {"send": quotes.send, "accept": quotes.accept, "decline": quotes.declin
 def move_quote(quote_id: UUID, move: str) -> AnyResponse:
     try:
         with forms.change() as change:
-            _MOVES[move](change, quote_id, _revision())
+            _MOVES[move](change, quote_id, quote_page.revision_seen())
     except NotFound:
         raise
     except Problem as refusal:
-        return _quote_page(quote_id, InvoiceForm(forms.new_key()), refusal=refusal)
+        return quote_page.shown(quote_id, InvoiceForm(forms.new_key()), refusal=refusal)
     return redirect(f"/desk/quotes/{quote_id}", 303)
 
 
@@ -197,18 +131,18 @@ def move_quote(quote_id: UUID, move: str) -> AnyResponse:
 def invoice_quote(quote_id: UUID) -> AnyResponse:
     http.actor().must("invoices:issue")
     form = InvoiceForm(forms.known_key(request.form.get("key")), request.form.to_dict())
-    raw = form.wanted(_revision())
+    raw = form.wanted(quote_page.revision_seen())
     try:
         wanted = forms.loaded(invoicing.FromQuoteIn(), raw)
         invoice_id = forms.once(form.key, raw, lambda change: _make_invoice(change, quote_id, wanted))
     except InvalidInput as wrong:
-        return _quote_page(quote_id, form, faults=wrong.faults, status=422)
+        return quote_page.shown(quote_id, form, faults=wrong.faults, status=422)
     except NotFound:
         raise
     except IdempotencyKeyReused as refusal:
-        return _quote_page(quote_id, InvoiceForm(forms.new_key(), form.typed), refusal=refusal)
+        return quote_page.shown(quote_id, InvoiceForm(forms.new_key(), form.typed), refusal=refusal)
     except Problem as refusal:
-        return _quote_page(quote_id, form, refusal=refusal)
+        return quote_page.shown(quote_id, form, refusal=refusal)
     return redirect(f"/desk/invoices/{invoice_id}", 303)
 
 
@@ -218,46 +152,11 @@ def _make_invoice(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUI
     return issued.id
 
 
-def _revision() -> int:
-    # The form says which revision its reader saw; a button never acts on one he has not seen.
-    sent = request.form.get("revision", "")
-    return int(sent) if sent.isascii() and sent.isdigit() and len(sent) < 6 else 0
-
-
-def _quote_page(
-    quote_id: UUID,
-    form: InvoiceForm,
-    *,
-    faults: list[Fault] | None = None,
-    refusal: Problem | None = None,
-    status: int | None = None,
-) -> Response:
-    actor, today = http.actor(), clock.today()
-    with db.transaction() as conn:
-        quote, lines = _quote(conn, actor, quote_id, "read")
-        made = invoices.page(conn, actor, {"quote": quote_id, "limit": 20}, None) if actor.may("invoices:read") else []
-        branch = branches.of_id(conn, quote.branch_id)
-        approval = approvals.on_page_of(conn, actor, quote)
-    shown = render_template(
-        "quote.html",
-        approval=approval,
-        quote=quote,
-        document=quotes.as_json(quote, lines),
-        overdue=quote.status in ("draft", "sent") and today > quote.valid_until,
-        invoices=made,
-        form=form,
-        faults=forms.by_field(faults or [], desks.SAID),
-        refusal=refusal and refusal.words(http.lang()),
-        sample=branch.requisites is None,
-    )
-    return Response(shown, status or (refusal.status if refusal else 200))
-
-
 @bp.get("/desk/quotes/<uuid:quote_id>/print")
 @html.page(may="quotes:read")
 def print_quote(quote_id: UUID) -> str:
     with db.transaction() as conn:
-        quote, lines = _quote(conn, http.actor(), quote_id, "print")
+        quote, lines = quote_page.read(conn, http.actor(), quote_id, "print")
         branch = branches.of_id(conn, quote.branch_id)
         fingerprint = quote_verification.fingerprint(conn, quote)
     return render_template(
@@ -266,12 +165,6 @@ def print_quote(quote_id: UUID) -> str:
         requisites=branch.requisites,
         fingerprint=fingerprint,
     )
-
-
-def _quote(conn: db.Connection, actor: Actor, quote_id: UUID, action: str) -> tuple[Quote, list[QuoteLine]]:
-    quote = quotes.get(conn, actor, quote_id)
-    access_log.note(conn, actor.label, action, "quote", [quote_id], http.request_id())
-    return quote, quotes.lines_of(conn, [quote])[quote_id]
 
 
 # ---- An invoice ----

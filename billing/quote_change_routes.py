@@ -62,7 +62,8 @@ def edit_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
     """Change a draft
 
     A member that is left out stays; `lines` are all of them. With `lines`, another `price_list` or a later
-    `valid_until` the draft is priced again, at today's prices. An approval of its discounts is dropped."""
+    `valid_until` the draft is priced again, at today's prices; behind a former revision lines that ask for what was
+    quoted keep its price as in `revise`. An approval of its discounts is dropped."""
     with http.change() as change:
         quote = quotes.locked(change.conn, change.actor, quote_id)
         quote_edits.must_be_editable(change, quote)

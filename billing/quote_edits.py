@@ -14,12 +14,12 @@ from typing import Any
 
 from billing.lines import MOST, REASON, Line, LineIn, Sums, kept
 from billing.package_lines import Group, asked
-from billing.pricing import answers, needs_approval, priced
+from billing.pricing import answers, catalog_faults, needs_approval, priced
 from billing.quotes import Quote, QuoteLine
 from billing.quoting import PersonIn, revision_row
 from catalog import price_lists
 from catalog.prices import Priced
-from clinic import db, fields, parties
+from clinic import clock, db, fields, parties
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput
@@ -43,6 +43,10 @@ class QuotePatch(fields.Shape):
     discount_amount = fields.Money(allow_none=True)
     discount_reason = fields.Form(REASON, allow_none=True, metadata={"example": "staff"})
 
+    def beyond(self, raw: Any) -> list[Fault]:
+        # Without its price list nothing is known of prices; who knows the quote adds it.
+        return catalog_faults(raw, clock.today()) if isinstance(raw, dict) and "price_list" in raw else []
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -55,6 +59,13 @@ class Terms:
     """All of them, and it is valid anew too."""
     lines_anew: bool = False
     """Those of lines that are given, also where the same stands there already."""
+
+    @classmethod
+    def of(cls, actor: Actor, today: date, valid_days: int, quote: Quote) -> Terms:
+        """The terms on which `quote` is changed: what it promised holds until its last day; a first draft promised
+        nothing yet."""
+        first = quote.status == "draft" and quote.revision == 1
+        return cls(actor, today, valid_days, anew=today > quote.valid_until, lines_anew=first)
 
 
 def must_be_editable(change: Change, quote: Quote) -> None:
@@ -69,7 +80,8 @@ def must_be_editable(change: Change, quote: Quote) -> None:
 def edit(change: Change, valid_days: int, quote: Quote, lines: list[QuoteLine], given: dict[str, Any]) -> Document:
     """Change a draft that is locked; an approval of its discounts is dropped.
 
-    With `lines`, another price list or a later last day the document is priced again, at today's prices.
+    With `lines`, another price list or a later last day the document is priced again, at today's prices; behind a
+    former revision lines that ask for what was quoted keep its price.
 
     Raises:
         QuoteNotOpen: it is no draft.
@@ -77,9 +89,8 @@ def edit(change: Change, valid_days: int, quote: Quote, lines: list[QuoteLine], 
         InvalidInput: names every wrong place.
     """
     must_be_editable(change, quote)
-    edited, new_lines = changed(
-        change, Terms(change.actor, change.today, valid_days, lines_anew=True), quote, lines, given
-    )
+    terms = Terms.of(change.actor, change.today, valid_days, quote)
+    edited, new_lines = changed(change, terms, quote, lines, given)
     edited = replace(edited, row_version=quote.row_version + 1)
     approval = db.value(
         change.conn,

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
 
-from billing import quote_edits, quote_validity, quotes
-from billing.quote_differences import DifferencesOut
+from billing import quote_differences, quote_edits, quote_validity, quotes
+from billing.quote_differences import DifferencesOut, LineDifference
 from billing.quote_edits import Document, QuotePatch, Terms
 from billing.quote_validity import ExtensionOut
 from billing.quotes import Quote, QuoteOut, RevisionIn
 from billing.quoting import REVISION, revision_row
 from clinic import db, fields, money
+from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Conflict
 
@@ -78,7 +80,7 @@ def revise(change: Change, valid_days: int, quote_id: UUID, wanted: dict[str, An
     """
     former = quotes.locked(change.conn, change.actor, quote_id, wanted["revision"])
     given = {name: value for name, value in wanted.items() if name != "revision"}
-    terms = Terms(change.actor, change.today, valid_days, anew=change.today > former.valid_until)
+    terms = Terms.of(change.actor, change.today, valid_days, former)
     return _followed(change, former, terms, given, "revised")[1]
 
 
@@ -94,6 +96,19 @@ def reprice(change: Change, valid_days: int, quote_id: UUID, wanted: dict[str, A
     former = quotes.locked(change.conn, change.actor, quote_id, wanted["revision"])
     terms = Terms(change.actor, change.today, valid_days, anew=True)
     return _followed(change, former, terms, {"valid_until": wanted["valid_until"]}, "repriced")
+
+
+def at_todays_prices(
+    conn: db.Connection, actor: Actor, today: date, valid_days: int, quote: Quote
+) -> list[LineDifference]:
+    """What `reprice` would come to, without keeping it.
+
+    Raises:
+        InvalidInput: as `reprice`.
+    """
+    lines = quotes.lines_of(conn, [quote])[quote.id]
+    _, new = quote_edits.worked_out(conn, Terms(actor, today, valid_days, anew=True), quote, lines, {})
+    return quote_differences.of_lines(lines, new)
 
 
 def cancel(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Quote:

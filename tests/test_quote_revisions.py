@@ -424,3 +424,15 @@ def test_a_quote_of_another_branch_is_like_none(clinic):
     for move in ("revise", "reprice", "cancel", "extend"):
         body = {"reason": "x"} | ({"valid_until": "2199-01-01"} if move == "extend" else {})
         assert north.post(f"{path}/{move}", body if move in ("cancel", "extend") else {}).status_code == 404
+
+
+def test_an_edit_of_a_further_revision_keeps_what_was_quoted(clinic):
+    with given.day("2027-03-10"):
+        clinic = given.caller(clinic.app, "*")
+        quote = clinic.quote((MSCT, None))
+        made(post(clinic, quote, "send"))
+    with given.day("2027-03-12") as today:
+        prices_rise(clinic, today)
+        made(post(clinic, quote, "revise"))
+        edited = made(edit(clinic, quote, lines=[line(MSCT, quantity="2"), line(MRI)]))
+    assert [each["unit_price"] for each in edited["lines"]] == ["8840.00", "13700.00"]
