@@ -448,23 +448,28 @@ class Load:
                 self.acknowledged[invoice["id"]] = invoice["number"]
 
     def _surely(self, path: str, body: Any) -> Any:
-        key = uuid.uuid4().hex
-        while True:
-            try:
-                answer = self._desk.post(path, body, key=key)
-            except (OSError, http.client.HTTPException):
-                self._note("cut")
-                time.sleep(0.05)
-                continue
-            self._note(str(answer))
-            if answer.status not in UNKNOWN and answer.code != "in_progress":
-                return made(answer)
-            assert answer.headers["Content-Type"] == "application/problem+json"
-            time.sleep(float(answer.headers["Retry-After"]))
+        return surely(self._desk, path, body, self._note)
 
     def _note(self, what: str) -> None:
         with self._lock:
             self.seen[what] += 1
+
+
+def surely(desk: Desk, path: str, body: Any, note: Callable[[str], None]) -> Any:
+    """Post under one key until the fate of the request is known; the JSON of its success. `note` hears each answer."""
+    key = uuid.uuid4().hex
+    while True:
+        try:
+            answer = desk.post(path, body, key=key)
+        except (OSError, http.client.HTTPException):
+            note("cut")
+            time.sleep(0.05)
+            continue
+        note(str(answer))
+        if answer.status not in UNKNOWN and answer.code != "in_progress":
+            return made(answer)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        time.sleep(float(answer.headers["Retry-After"]))
 
 
 def soon(happened: Callable[[], bool], seconds: float = 10) -> bool:
