@@ -107,7 +107,9 @@ def _endpoint_page(webhook_id: UUID, refusal: Problem | None = None) -> Response
     with db.moment() as conn:
         found = webhooks.get(conn, http.actor(), webhook_id)
         rows = deliveries.page(conn, webhook_id, 50, status=status)[:50]
-    faults = refusal.faults if isinstance(refusal, InvalidInput) else []
+    faults = forms.by_field(refusal.faults) if isinstance(refusal, InvalidInput) else {}
+    if "" in faults:  # of the form as a whole
+        faults["from"] = faults.pop("") + faults.get("from", [])
     shown = render_template(
         "webhook.html",
         webhook=found,
@@ -116,8 +118,8 @@ def _endpoint_page(webhook_id: UUID, refusal: Problem | None = None) -> Response
         statuses=deliveries.STATUSES,
         last=_last_attempt,
         errors=ERRORS,
-        refusal=refusal and refusal.words(http.lang()),
-        faults=forms.by_field(faults),
+        refusal=refusal.words(http.lang()) if refusal and not faults else None,
+        faults=faults,
         typed={name: request.form.get(name, "") for name in ("from", "to")},
     )
     return Response(shown, refusal.status if refusal else 200)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -110,6 +112,21 @@ def test_another_secret_another_body_or_a_moment_long_past_is_not_believed(admin
     other = made(admin.post(f"/v1/webhooks/{made_['id']}/rotate-secret", {"overlap_hours": 0}))["secret"]
     with pytest.raises(standardwebhooks.WebhookVerificationError, match="No matching signature"):
         verified(other, received)
+
+
+def test_the_verification_by_hand_that_the_docs_show_believes_the_same(admin, receiver):
+    made_ = webhook(admin, receiver.url, "visit.*")
+    happen("visit.noted")
+    deliver()
+    (received,) = receiver.received
+    shown = (Path(__file__).parents[1] / "docs" / "webhooks.md").read_text()
+    names: dict[str, Any] = {}
+    exec(shown.rpartition("```python\n")[2].partition("```")[0], names)  # noqa: S102 — a page of ours
+    is_ours = names["is_ours"]
+    assert is_ours(made_["secret"], received.headers, received.body)
+    assert not is_ours(made_["secret"], received.headers, received.body + b" ")
+    old = str(int(received.headers["webhook-timestamp"]) - 301)
+    assert not is_ours(made_["secret"], {**received.headers, "webhook-timestamp": old}, received.body)
 
 
 def test_a_message_sent_again_by_a_stranger_301_seconds_later_is_refused(admin, receiver):
