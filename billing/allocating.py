@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -248,10 +248,13 @@ def must_be_of_branch(parts: Sequence[Part], branch_id: UUID) -> None:
         raise InvalidInput(faults)
 
 
-def release_all(change: Change, invoice: Invoice) -> Invoice:
-    """Take all money off an invoice that is held: it is its payers' advance again. Returns the invoice after it."""
-    if not invoice.paid:
-        return invoice
+def release(change: Change, invoice: Invoice, amount: Decimal) -> Decimal:
+    """Take so much money off an invoice that is held, what came last first: it is its payers' advance again.
+
+    Returns what was taken off, which is no more than there is.
+    """
+    if amount <= 0 or not invoice.paid:
+        return ZERO
     # What stands on an invoice moves only under its lock; the payments are locked by the rows' own trigger.
     rows = change.conn.execute(
         """
@@ -259,15 +262,17 @@ def release_all(change: Change, invoice: Invoice) -> Invoice:
           FROM payment_allocation AS part JOIN payment ON payment.id = payment_id
          WHERE invoice_id = %(id)s::uuid
          GROUP BY payment_id, payment.branch_id HAVING sum(part.amount) > 0
-         ORDER BY payment_id
+         ORDER BY max(part.id::text) FILTER (WHERE part.amount > 0) DESC
         """,
         {"id": invoice.id},
     ).fetchall()
-    write(
-        change,
-        [Move(payment_id, branch_id, invoice.id, "release", -amount) for payment_id, branch_id, amount in rows],
-    )
-    return replace(invoice, paid=ZERO, row_version=invoice.row_version + 1)
+    moves, missing = [], amount
+    for payment_id, branch_id, there in rows:
+        if off := min(there, missing):
+            moves.append(Move(payment_id, branch_id, invoice.id, "release", -off))
+            missing -= off
+    write(change, moves)
+    return amount - missing
 
 
 def write(change: Change, moves: Sequence[Move], split_id: UUID | None = None) -> None:

@@ -68,6 +68,38 @@ CHECKS = (
         """,
     ),
     Check(
+        "credited_lines",
+        "invoice",
+        """
+        SELECT line.invoice_id, format('line %%s: credited %%s, %%s, VAT %%s, but its notes come to %%s, %%s, %%s',
+                                       line.position, credited_quantity, credited_amount, credited_vat, note.quantity,
+                                       note.amount, note.vat)
+          FROM invoice_line AS line
+         CROSS JOIN LATERAL (
+           SELECT coalesce(sum(quantity), 0) AS quantity, coalesce(sum(amount), 0) AS amount,
+                  coalesce(sum(vat_amount), 0) AS vat
+             FROM credit_note_line AS note
+            WHERE note.invoice_id = line.invoice_id AND note.invoice_position = line.position) AS note
+         WHERE line.invoice_id > %(after)s::uuid AND line.invoice_id <= %(until)s::uuid
+           AND (credited_quantity, credited_amount, credited_vat) <> (note.quantity, note.amount, note.vat)
+        """,
+    ),
+    Check(
+        "credit_note",
+        "credit_note",
+        """
+        SELECT note.id, format('%%s of %%s: its lines come to %%s, its invoice is %%s, or its hash is another one',
+                               note.number, note.amount, line.amount, invoice.status)
+          FROM credit_note AS note
+          LEFT JOIN invoice ON invoice.id = note.invoice_id
+          LEFT JOIN LATERAL (
+            SELECT sum(amount) AS amount FROM credit_note_line WHERE credit_note_id = note.id) AS line ON true
+         WHERE note.id > %(after)s::uuid AND note.id <= %(until)s::uuid
+           AND (line.amount IS DISTINCT FROM note.amount OR note.content_sha256 <> credit_note_digest(note)
+                OR note.status <> 'issued' OR note.cancels AND invoice.status <> 'cancelled')
+        """,
+    ),
+    Check(
         "paid_and_credited",
         "invoice",
         """
@@ -89,8 +121,9 @@ CHECKS = (
           JOIN invoice_line AS invoiced
             ON invoiced.invoice_id = line.invoice_id AND invoiced.position = line.invoice_position
          WHERE line.invoice_id > %(after)s::uuid AND line.invoice_id <= %(until)s::uuid
-         GROUP BY line.invoice_id, invoiced.position, invoiced.quantity, invoiced.amount
-        HAVING sum(line.quantity) > invoiced.quantity OR sum(line.amount) > invoiced.amount
+         GROUP BY line.invoice_id, invoiced.position, invoiced.quantity, invoiced.credited_quantity, invoiced.amount
+        HAVING sum(line.quantity) > invoiced.quantity - invoiced.credited_quantity
+               OR sum(line.amount) > invoiced.amount
         """,
     ),
     Check(
@@ -195,7 +228,7 @@ CHECKS = (
                                      line.position, line.revision, line.invoiced_quantity, coalesce(taken.quantity, 0))
           FROM quote_line AS line
           LEFT JOIN LATERAL (
-            SELECT sum(invoiced.quantity) AS quantity
+            SELECT sum(invoiced.quantity - invoiced.credited_quantity) AS quantity
               FROM invoice
               JOIN invoice_line AS invoiced ON invoiced.invoice_id = invoice.id
              WHERE invoice.quote_id = line.quote_id AND invoice.quote_revision = line.revision

@@ -224,7 +224,10 @@ INVOICE: dict[str, Any] = {
     "comment": None,
     **_NO_DISCOUNT,
     "approval": "none",
-    "lines": [{**line, "quote_position": line["position"]} for line in (_CONSULTATION, _MSCT)],
+    "lines": [
+        {**line, "quote_position": line["position"], "credited_quantity": "0", "credited_amount": "0.00"}
+        for line in (_CONSULTATION, _MSCT)
+    ],
     "packages": [],
     "totals": _TOTALS,
     "paid": "0.00",
@@ -232,6 +235,42 @@ INVOICE: dict[str, Any] = {
     "balance": "19300.00",
     "content_sha256": "9f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a119f2b5d1b0c5f5a11",
     **_MADE,
+}
+CREDIT_IN = {
+    "lines": [{"position": 1, "quantity": "1"}, {"position": 2, "amount": "1400.00"}],
+    "reason": "Приём не состоялся, цена исследования исправлена",
+}
+CREDIT_NOTE: dict[str, Any] = {
+    "id": "0197d1c4-11b3-7a10-9f2b-6d1b0c5f5b22",
+    "number": "К-2026-000001",
+    "sequence": 1,
+    "series": {"branch": "main", "kind": "credit_note", "year": 2026},
+    "branch": "main",
+    "date": "2026-11-24",
+    "currency": "RUB",
+    "issued_at": "2026-11-24T08:30:00Z",
+    "cancels": False,
+    "reason": CREDIT_IN["reason"],
+    "invoice": {"id": INVOICE["id"], "number": "2026-000001", "date": "2026-11-23"},
+    **{name: INVOICE[name] for name in ("supplier", "patient", "payer")},
+    "lines": [
+        {
+            "position": position,
+            "invoice_position": line["position"],
+            "quantity": quantity,
+            "amount": amount,
+            **{name: line[name] for name in ("article", "name", "unit", "vat")},
+        }
+        for position, (line, quantity, amount) in enumerate(
+            ((_CONSULTATION, "1", "5300.00"), (_MSCT, None, "1400.00")), 1
+        )
+    ],
+    "totals": {
+        "total": "6700.00",
+        "vat": [{"text": "Без НДС", "rate": None, "base": "6700.00", "amount": None}],
+        "in_words": "Шесть тысяч семьсот рублей 00 копеек",
+    },
+    "content_sha256": "1d0cc5f7a3a9e6f0b6d2f4a18be0f5f0c0d98c3b8a6f4a6d2b7e7b7a2e0b5c41",
 }
 
 PAYMENT_IN: dict[str, Any] = {

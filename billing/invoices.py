@@ -1,8 +1,8 @@
 """An invoice (счёт): what is owed, to whom and by whom.
 
-`draft → issued`, later `cancelled` by a full credit note; a draft may be `discarded`. At issue it takes its number,
-copies the requisites, and freezes; how much is paid follows from `paid` and `credited`. This module is the noun and
-its reading; `invoicing` makes drafts, `issuing` gives numbers.
+`draft → issued`, later `cancelled` by a credit note of all that is left; a draft may be `discarded`. At issue it takes
+its number, copies the requisites, and freezes; how much is paid follows from `paid` and `credited`. This module is the
+noun and its reading; `invoicing` makes drafts, `issuing` gives numbers, `crediting` takes back.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing.lines import Line, LineOut, TotalsOut, totals_json
+from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
 from billing.package_lines import PackageSumsOut, packages_json
 from billing.payers import PayerOut
 from billing.quotes import PersonOut
 from clinic import db, money
 from clinic.auth import Actor
 from clinic.errors import Conflict, NotFound
+from clinic.money import ZERO
 
 
 class InvoiceNotDraft(Conflict):
@@ -66,6 +67,8 @@ class QuoteReferenceOut(ma.Schema):
 
 class InvoiceLineOut(LineOut):
     quote_position = ma.fields.Integer(required=True, allow_none=True)
+    credited_quantity = ma.fields.String(required=True, metadata={"description": "taken back by credit notes"})
+    credited_amount = ma.fields.String(required=True, metadata={"description": "rubles, VAT included"})
 
 
 class InvoiceOut(ma.Schema):
@@ -107,12 +110,29 @@ class InvoiceOut(ma.Schema):
 
 @dataclass(frozen=True)
 class InvoiceLine(Line):
-    """A line that knows which line of the quote it came from."""
+    """A line that knows which line of the quote it came from, and how much of it credit notes have taken back."""
 
     quote_position: int | None
+    credited_quantity: Decimal = Decimal(0)
+    credited_amount: Decimal = ZERO
+    credited_vat: Decimal = ZERO
+
+    @property
+    def left_quantity(self) -> Decimal:
+        return self.quantity - self.credited_quantity
+
+    @property
+    def left_amount(self) -> Decimal:
+        """In rubles, VAT included."""
+        return self.amount - self.credited_amount
 
     def as_json(self) -> dict[str, Any]:
-        return {**super().as_json(), "quote_position": self.quote_position}
+        return {
+            **super().as_json(),
+            "quote_position": self.quote_position,
+            "credited_quantity": shown_quantity(self.credited_quantity),
+            "credited_amount": money.text(self.credited_amount),
+        }
 
 
 @dataclass(frozen=True)
@@ -130,6 +150,7 @@ class Invoice:
     date: Date
     due_date: Date | None
     issued_at: datetime | None
+    issued_by: str | None
     supplier: dict[str, Any] | None
     patient_party: UUID | None
     patient_ref: str | None
@@ -184,8 +205,9 @@ class Invoice:
 
 _SELECT = """
 SELECT invoice.id, invoice.branch_id, branch.code AS branch, status, quote_id, quote_revision, sequence, number, date,
-       due_date, issued_at, supplier, patient_party, patient_ref, patient.name AS patient_name, payer_party, payer_ref,
-       payer_party.name AS payer_name, payer, price_list, comment, discount_percent, discount_amount, discount_reason,
+       due_date, issued_at, issued_by, supplier, patient_party, patient_ref, patient.name AS patient_name, payer_party,
+       payer_ref, payer_party.name AS payer_name, payer, price_list, comment, discount_percent, discount_amount,
+       discount_reason,
        approval, edited_by, total, paid, credited, content_sha256, invoice.row_version, invoice.created_at,
        invoice.updated_at
   FROM invoice
@@ -281,7 +303,7 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _OwnedLine(InvoiceLine):
     invoice_id: UUID
 
@@ -292,7 +314,8 @@ def lines_of(conn: db.Connection, invoice_ids: Sequence[UUID]) -> dict[UUID, lis
         conn,
         _OwnedLine,
         """
-        SELECT invoice_id, quote_position, position, article, name_ru, name_en, nomenclature_codes, unit, doctor_rank,
+        SELECT invoice_id, quote_position, credited_quantity, credited_amount, credited_vat,
+               position, article, name_ru, name_en, nomenclature_codes, unit, doctor_rank,
                rank_name_ru, rank_name_en, quantity, service_date, price_kind, unit_price, price_reason, priced_by,
                gross, discount_percent, discount_amount, discount_reason, discount, document_discount, amount,
                discountable, vat_category, vat_rate, vat_amount, tax_deduction_code, price_id, price_list, order_id,

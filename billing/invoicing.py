@@ -248,6 +248,7 @@ def _blank(change: Change) -> dict[str, Any]:
         "number": None,
         "date": change.today,
         "issued_at": None,
+        "issued_by": None,
         "supplier": None,
         "paid": ZERO,
         "credited": ZERO,

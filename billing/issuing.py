@@ -1,23 +1,17 @@
-"""Issuing and cancelling: where an invoice takes its number and freezes."""
+"""Issuing: where an invoice takes its number and freezes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from billing import (
-    acts,
-    allocating,
     discounts,
-    invoices,
-    invoicing,
     numbering,
     package_lines,
-    parts,
     pricing,
     totals,
 )
@@ -27,7 +21,7 @@ from billing.lines import Line
 from catalog import prices, vat
 from catalog.package_split import Share, Split
 from catalog.prices import Priced
-from clinic import errors, fields, ids, money
+from clinic import errors, fields, money
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput
 
@@ -56,27 +50,10 @@ class PriceChanged(Conflict):
     )
 
 
-class InvoiceRendered(Conflict):
-    """Services of this invoice are rendered.
-
-    The list `acts` has the numbers of the acts that say so: cancel these first, if nothing was done after all."""
-
-    ru = (
-        "По счёту уже оказаны услуги\n\n"
-        "Список `acts` называет номера актов: если на деле ничего не оказано, сначала аннулируйте их."
-    )
-
-
 class IssueIn(fields.Shape):
     """The day on the document: today by default, an earlier one by right, never a later one."""
 
     date = fields.Day(load_default=None, allow_none=True)
-
-
-class CancelIn(fields.Shape):
-    """Why the invoice is taken back."""
-
-    reason = fields.Text(500, required=True)
 
 
 def issue(
@@ -199,7 +176,7 @@ def _taxed(change: Change, invoice_id: UUID, line: InvoiceLine, day: date) -> In
 
 def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -> Invoice:
     """The last statement but the journal's: number, date, requisites, and by a trigger the hash."""
-    written = {"id": invoice.id, "at": change.at}
+    written = {"id": invoice.id, "at": change.at, "by": change.actor.label}
     with discounts.within_limits(invoice=invoice.id):
         taken = numbering.taken(change.conn, _ISSUE, invoice.branch_id, "invoice", day, written, day_given=day_given)
     sequence, number, supplier, sha256, approval = taken
@@ -213,6 +190,7 @@ def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -
         content_sha256=sha256,
         date=day,
         issued_at=change.at,
+        issued_by=change.actor.label,
         row_version=invoice.row_version + 1,
         updated_at=change.at,
     )
@@ -223,78 +201,12 @@ _ISSUE = (
     + """
 UPDATE invoice
    SET status = 'issued', series_id = taken.id, sequence = taken.sequence, number = taken.number,
-       date = %(day)s::date, issued_at = %(at)s, row_version = invoice.row_version + 1, updated_at = %(at)s,
+       date = %(day)s::date, issued_at = %(at)s, issued_by = %(by)s, row_version = invoice.row_version + 1,
+       updated_at = %(at)s,
        supplier = jsonb_build_object(
          'branch', branch.code, 'sample', branch.requisites IS NULL, 'requisites', branch.requisites)
   FROM taken, branch
  WHERE invoice.id = %(id)s AND status = 'draft' AND branch.id = invoice.branch_id
 RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256, invoice.approval
-"""
-)
-
-
-def cancel(change: Change, invoice_id: UUID, reason: str) -> Document:
-    """Take an issued invoice back by a full credit note; its number is not used again.
-
-    What was paid on it becomes the payers' advance.
-
-    Raises:
-        InvoiceNotIssued: it is a draft, discarded, or cancelled already.
-        InvoiceRendered: acts say that services of it are done.
-    """
-    invoice = invoicing.locked_with_quote(change, invoice_id)
-    invoice.must_be_issued()
-    if rendered := acts.numbers_of(change.conn, invoice.id):
-        raise InvoiceRendered(invoice=invoice.id, acts=rendered)
-    invoice = allocating.release_all(change, invoice)
-    left = invoice.total - invoice.credited
-    change.conn.execute(
-        """
-        UPDATE invoice
-           SET status = 'cancelled', credited = total, row_version = row_version + 1, updated_at = %(at)s
-         WHERE id = %(id)s
-        """,
-        {"at": change.at, "id": invoice.id},
-    )
-    parts.give_back(change.conn, invoice.id)
-    note_id, number = _credit(change, invoice, left, reason)
-    change.record("invoice.cancelled", invoice.id, invoice.branch_id, credit_note=note_id)
-    change.record(
-        "credit_note.issued", note_id, invoice.branch_id, number=number, invoice=invoice.id, amount=money.text(left)
-    )
-    cancelled = replace(
-        invoice,
-        status="cancelled",
-        credited=invoice.total,
-        row_version=invoice.row_version + 1,
-        updated_at=change.at,
-    )
-    return cancelled, invoices.lines_of(change.conn, [invoice.id])[invoice.id]
-
-
-def _credit(change: Change, invoice: Invoice, amount: Decimal, reason: str) -> tuple[UUID, str]:
-    written = {
-        "id": ids.new(),
-        "invoice": invoice.id,
-        "amount": amount,
-        "reason": reason,
-        "at": change.at,
-        "by": change.actor.label,
-    }
-    note_id, number = numbering.taken(
-        change.conn, _CREDIT, invoice.branch_id, "credit_note", change.today, written, day_given=False
-    )
-    return note_id, number
-
-
-_CREDIT = (
-    numbering.TAKE
-    + """
-INSERT INTO credit_note (id, invoice_id, branch_id, cancels, series_id, sequence, number, date, amount, reason,
-                         created_at, created_by)
-SELECT %(id)s, %(invoice)s, %(branch)s, true, taken.id, taken.sequence, taken.number, %(day)s, %(amount)s, %(reason)s,
-       %(at)s, %(by)s
-  FROM taken
-RETURNING id, number
 """
 )

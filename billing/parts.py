@@ -22,7 +22,7 @@ from clinic.money import ZERO
 
 errors.describe(
     {
-        "unknown_position": ("В смете нет такой строки.", "The quote has no such line."),
+        "unknown_position": ("В документе нет такой строки.", "The document has no such line."),
         "repeated_position": ("Строка указана дважды.", "The line is given twice."),
         "quantity_exceeds_quote": (
             "Осталось выставить {left}; больше сметы нельзя.",
@@ -69,6 +69,22 @@ def give_back(conn: db.Connection, invoice_id: UUID) -> None:
     )
 
 
+def give_back_credited(conn: db.Connection, credit_note_id: UUID) -> None:
+    """Let the services that a credit note takes back be invoiced once more; the quote is locked."""
+    conn.execute(
+        """
+        UPDATE quote_line SET invoiced_quantity = invoiced_quantity - note.quantity
+          FROM credit_note_line AS note
+          JOIN invoice ON invoice.id = note.invoice_id
+          JOIN invoice_line AS line ON line.invoice_id = note.invoice_id AND line.position = note.invoice_position
+         WHERE note.credit_note_id = %(id)s::uuid AND note.quantity IS NOT NULL
+           AND quote_line.quote_id = invoice.quote_id AND quote_line.revision = invoice.quote_revision
+           AND quote_line.position = line.quote_position
+        """,
+        {"id": credit_note_id},
+    )
+
+
 def _left(line: QuoteLine) -> Decimal:
     return line.quantity - line.invoiced_quantity
 
@@ -97,12 +113,20 @@ def _asked(quoted: Sequence[QuoteLine], wanted: list[dict[str, Any]]) -> dict[in
 
 
 def _taken_before(conn: db.Connection, quote: Quote) -> dict[int, tuple[Decimal, ...]]:
-    """What the quote's live invoices have taken of each line: gross, discount, document discount, list amount."""
+    """What the quote's live invoices have taken of each line, less what credit notes took back of its services: gross,
+    discount, document discount, list amount."""
     rows = conn.execute(
         """
-        SELECT quote_position, sum(gross), sum(line.discount), sum(document_discount),
-               coalesce(sum(list_amount), 0)
-          FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
+        SELECT quote_position, sum(line.gross - back.gross), sum(line.discount - back.discount),
+               sum(line.document_discount - back.document_discount),
+               coalesce(sum(line.list_amount - back.list_amount), 0)
+          FROM invoice
+          JOIN invoice_line AS line ON line.invoice_id = invoice.id
+         CROSS JOIN LATERAL (
+           SELECT coalesce(sum(gross), 0) AS gross, coalesce(sum(discount), 0) AS discount,
+                  coalesce(sum(document_discount), 0) AS document_discount, coalesce(sum(list_amount), 0) AS list_amount
+             FROM credit_note_line AS note
+            WHERE note.invoice_id = line.invoice_id AND note.invoice_position = line.position) AS back
          WHERE quote_id = %(id)s AND quote_revision = %(revision)s AND status IN ('draft', 'issued')
          GROUP BY quote_position
         """,

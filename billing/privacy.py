@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from billing import acts, invoices, payments, quotes
+from billing import acts, credit_notes, invoices, payments, quotes
 from clinic import access_log, chores, clock, db, ids
 from clinic.auth import COMMAND_LINE
 from clinic.command import Change, change
@@ -172,20 +172,29 @@ def export(conn: db.Connection, ref: str, request_id: str) -> dict[str, Any]:
         each for role in ("patient", "payer") for each in _every(conn, invoices.page, {role: ref}, "date")
     )
     of_acts = [act for each in of_invoices for act in _every(conn, acts.page, {"invoice": each.id}, "date")]
+    of_notes = [note for each in of_invoices for note in _every(conn, credit_notes.page, {"invoice": each.id}, "date")]
     of_payments = _every(conn, payments.page, {"payer": ref}, "received_on")
-    documents = {"quote": of_quotes, "invoice": of_invoices, "act": of_acts, "payment": of_payments}
+    documents = {
+        "quote": of_quotes,
+        "invoice": of_invoices,
+        "act": of_acts,
+        "credit_note": of_notes,
+        "payment": of_payments,
+    }
     looked = access_log.of(conn, [each.id for kind in documents.values() for each in kind])
     for kind, found in documents.items():
         access_log.note(conn, COMMAND_LINE.label, "export", kind, [each.id for each in found], request_id)
     quote_lines = quotes.lines_of(conn, of_quotes)
     invoice_lines = invoices.lines_of(conn, [each.id for each in of_invoices])
     act_lines = acts.lines_of(conn, [each.id for each in of_acts])
+    note_lines = credit_notes.lines_of(conn, [each.id for each in of_notes])
     return {
         "person": ref,
         "names": _names(conn, ref),
         "quotes": [quotes.as_json(each, quote_lines[each.id]) for each in of_quotes],
         "invoices": [invoices.as_json(each, invoice_lines[each.id]) for each in of_invoices],
         "acts": [acts.as_json(each, act_lines[each.id]) for each in of_acts],
+        "credit_notes": [credit_notes.as_json(each, note_lines[each.id]) for each in of_notes],
         "payments": [payments.as_json(each) for each in of_payments],
         "looked_at_by": looked,
     }

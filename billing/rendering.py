@@ -156,12 +156,12 @@ def _done(conn: db.Connection, invoice_id: UUID) -> dict[int, _Done]:
 
 
 def left(conn: db.Connection, invoice_id: UUID, lines: Sequence[InvoiceLine]) -> dict[int, Decimal]:
-    """How much of each line of an invoice is not rendered yet, by position."""
+    """How much of each line of an invoice is neither rendered nor taken back by credit notes, by position."""
     return _left(lines, _done(conn, invoice_id))
 
 
 def _left(lines: Sequence[InvoiceLine], done: dict[int, _Done]) -> dict[int, Decimal]:
-    return {line.position: line.quantity - _of(done, line).quantity for line in lines}
+    return {line.position: line.left_quantity - _of(done, line).quantity for line in lines}
 
 
 def _pieces(
@@ -203,8 +203,9 @@ def _shares(conn: db.Connection, pieces: Sequence[_Piece], done: dict[int, _Done
     found = []
     for position, piece in enumerate(pieces, 1):
         line, before = piece.line, _of(so_far, piece.line)
-        last = before.quantity + piece.quantity == line.quantity
-        amount = totals.part(line.amount, before.amount, piece.quantity, line.quantity, last=last)
+        last = before.quantity + piece.quantity == line.left_quantity
+        amount = totals.part(line.left_amount, before.amount, piece.quantity, line.left_quantity, last=last)
+        amount = max(amount, ZERO)  # the price of what was rendered before may have been put right below it
         so_far[line.position] = _Done(line.position, before.quantity + piece.quantity, before.amount + amount)
         taxed = line.vat_category, piece.service_date
         if taxed not in rates:

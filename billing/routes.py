@@ -10,9 +10,9 @@ from flask import Response, current_app
 
 from billing import answers, examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
 from billing.discounts import DiscountAboveLimit
-from billing.invoices import Invoice, InvoiceNotDraft, InvoiceNotIssued, InvoiceOut
+from billing.invoices import Invoice, InvoiceNotDraft, InvoiceOut
 from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
-from billing.issuing import CancelIn, InvoiceRendered, IssueIn, PriceChanged, RequisitesMissing
+from billing.issuing import IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
 from billing.quote_purge import QuotePurged
 from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut, RevisionIn
@@ -315,23 +315,6 @@ def issue_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
         lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
         issued = issuing.issue(change, invoice, lines, wanted["date"], production=_settings().production)
         return answers.of_invoice(change, 200, *issued)
-
-
-@bp.post("/invoices/<uuid:invoice_id>/cancel")
-@bp.contract(
-    may="invoices:cancel",
-    takes=CancelIn,
-    gives={200: InvoiceOut},
-    refuses=(errors.NotFound, InvoiceNotIssued, InvoiceRendered),
-    key="required",
-    example={"reason": "Ошибка в плательщике"},
-)
-def cancel_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
-    """Cancel an issued invoice
-
-    By a full credit note with a number of its own; the quote can be invoiced once more. The number is not reused."""
-    with http.change() as change:
-        return answers.of_invoice(change, 200, *issuing.cancel(change, invoice_id, wanted["reason"]))
 
 
 @bp.post("/invoices/<uuid:invoice_id>/discard")

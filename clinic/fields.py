@@ -140,7 +140,7 @@ class Quantity(_Coded):
             "minimum": 1,
             "maximum": 999999,
             "example": "1",
-        }
+        } | given.pop("metadata", {})
         super().__init__(metadata=shown, **given)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> Decimal:

@@ -180,6 +180,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         self,
         *,
         may: str,
+        or_may: str | None = None,
         gives: dict[int, Any],
         takes: type[fields.Shape] | None = None,
         files: int | None = None,
@@ -196,6 +197,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
         Args:
             may: the scope needed, or `PUBLIC`, or `SIGNED_IN`.
+            or_may: a scope that lets a caller in too; what he does is then judged by the command itself.
             gives: status -> schema of the answer.
             takes: schema of the JSON body; the view gets it as its first argument.
             files: the body is multipart/form-data of at most so many bytes, in place of JSON; `fields.File` is a file.
@@ -227,7 +229,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if gives_file:
                 contents: dict[str, Any] = {each: {"schema": {}} for each in gives_file}
                 wrapped = self.doc(responses={"200": {"description": "the file", "content": contents}})(wrapped)
-            return cast(View, _guarded(wrapped, may, key, files))
+            return cast(View, _guarded(wrapped, may, or_may, key, files))
 
         return decorate
 
@@ -240,12 +242,14 @@ def _without_query(view: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _guarded(view: Callable[..., Any], may: str, key: str | None, files: int | None) -> Callable[..., Any]:
+def _guarded(
+    view: Callable[..., Any], may: str, or_may: str | None, key: str | None, files: int | None
+) -> Callable[..., Any]:
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if may != PUBLIC:
             g.actor = api_keys.authenticate(request.headers.get("Authorization"))
-            if may != SIGNED_IN:
+            if may != SIGNED_IN and not (or_may and g.actor.may(or_may)):
                 g.actor.must(may)
         if files is not None:
             request.max_content_length = files

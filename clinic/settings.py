@@ -127,6 +127,10 @@ class Settings:
     retention_years: int = _setting(
         "CLINIC_RETENTION_YEARS", 5, _whole(5, 100), "years for which documents keep names after the year they are of"
     )
+    cancel_grace_minutes: int = _setting(
+        "CLINIC_CANCEL_GRACE_MINUTES", 30, _whole(0, 1440),
+        "minutes in which whoever issued an invoice may cancel it without the right to cancel others'",
+    )  # fmt: skip
     public_url: str | None = _setting(
         "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"
     )

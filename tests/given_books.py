@@ -71,6 +71,9 @@ def _made(urls: Urls) -> dict[str, str]:
     given_money.payment(clinic, "100.00", issued)
     second = given_money.invoice(clinic, "20.00")
     given.made(clinic.post(f"/v1/payments/{payment['id']}/allocations", {"allocations": [{"invoice": second["id"]}]}))
+    credited = clinic.invoice(clinic.quote(("ONC-CONS-1", "candidate"), ("CT-ABD-RP", None)))
+    lines = [{"position": 1, "amount": "300.00"}]
+    note = given.made(clinic.post(f"/v1/invoices/{credited['id']}/credit-notes", {"lines": lines, "reason": "Ошибка"}))
     foreign = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")), payer=given.PAYER | {"ref": "P-2"})
     rendered = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")))
     given.made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", {}))
@@ -79,7 +82,7 @@ def _made(urls: Urls) -> dict[str, str]:
         privacy.erase(asked, given.PAYER["ref"], years=5)  # which has to wait
     named = {
         "quote": quote, "issued": issued, "cancelled": cancelled, "draft": draft, "payment": payment,
-        "closed": closed, "opened": opened, "foreign": foreign, "sent": sent,
+        "closed": closed, "opened": opened, "foreign": foreign, "sent": sent, "credited": credited, "note": note,
     }  # fmt: skip
     return {name: each["id"] for name, each in named.items()}
 

@@ -55,11 +55,14 @@ def known(clinic):
     invoice = clinic.invoice(clinic.quote(("MRI-ABD-RP", None), **patient))
     payment = given_money.payment(clinic, "100.00", invoice)
     act = made(clinic.post(f"/v1/invoices/{invoice['id']}/acts", {}))
+    credited = {"lines": [{"position": 1, "amount": "100.00"}], "reason": "Ошибка"}
+    note = made(clinic.post(f"/v1/invoices/{invoice['id']}/credit-notes", credited))
     return {
         "quote_id": quote["id"],
         "invoice_id": invoice["id"],
         "payment_id": payment["id"],
         "act_id": act["id"],
+        "credit_note_id": note["id"],
         "ref": "P-1",
     }
 

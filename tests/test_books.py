@@ -23,6 +23,9 @@ def kept(clinic, opened):
     made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", {}))
     cancelled = clinic.invoice(clinic.quote(("CT-ABD-RP", None)))
     made(clinic.post(f"/v1/invoices/{cancelled['id']}/cancel", REASON))
+    credited = clinic.invoice(clinic.quote({"article": "CT-ABD-RP", "quantity": "3"}, ("MRI-ABD-RP", None)))
+    lines = [{"position": 1, "quantity": "1"}, {"position": 2, "amount": "100.00"}]
+    made(clinic.post(f"/v1/invoices/{credited['id']}/credit-notes", {"lines": lines, **REASON}))
     discarded = clinic.draft(("CT-ABD-RP", None))
     made(clinic.post(f"/v1/invoices/{discarded['id']}/discard"))
     clinic.draft(("CT-ABD-RP", None))
@@ -104,9 +107,13 @@ def test_progress_comes_to_its_end(kept, opened):
 
 OFFENCES = [
     ("lines_add_up", "UPDATE invoice SET subtotal = subtotal + 1, total = total + 1 WHERE status = 'draft'"),
-    ("vat_of_lines", "UPDATE invoice_line SET vat_rate = 22, vat_amount = 1"),
+    ("vat_of_lines", "UPDATE invoice_line SET vat_rate = 22, vat_amount = 1 WHERE credited_amount = 0"),
     ("invoice_hash", "UPDATE invoice_line SET name_ru = 'Другая услуга'"),
     ("credited", "DELETE FROM credit_note"),
+    ("credited_lines", "UPDATE invoice_line SET credited_amount = 99 WHERE credited_amount = 100 AND amount > 100"),
+    ("credited_lines", "UPDATE credit_note_line SET quantity = quantity + 1 WHERE quantity IS NOT NULL"),
+    ("credit_note", "DELETE FROM credit_note_line WHERE position = 2"),
+    ("credit_note", "UPDATE credit_note SET reason = 'Другая причина'"),
     ("paid_and_credited", "UPDATE invoice SET credited = 0 WHERE status = 'cancelled'"),
     ("rendered", "UPDATE act_line SET quantity = quantity + 1"),
     ("invoice_in_journal", "DELETE FROM journal WHERE type = 'invoice.issued'"),
@@ -153,7 +160,7 @@ OFFENCES = [
         "invoice_in_journal",
         """
         UPDATE invoice_line SET unit_price = 1, gross = 1, discount = 0, document_discount = 0, amount = 1
-          FROM invoice WHERE invoice.id = invoice_id AND number IS NOT NULL;
+          FROM invoice WHERE invoice.id = invoice_id AND number IS NOT NULL AND credited = 0;
         UPDATE invoice SET discount = 0, subtotal = lines.amount, total = lines.amount
           FROM (SELECT invoice_id, sum(amount) AS amount FROM invoice_line GROUP BY 1) AS lines
          WHERE invoice_id = id AND number IS NOT NULL AND paid + credited = 0;

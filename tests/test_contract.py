@@ -82,11 +82,14 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
     rendered = clinic.invoice(clinic.quote({"article": "MRI-ABD-RP", "quantity": "9"}))
     piece = {"lines": [{"position": 1, "quantity": "1"}]}
     acts = [given.made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", piece)) for _ in range(4)]
+    back = {"lines": [{"position": 1, "amount": "1.00"}], "reason": "Ошибка"}
+    notes = [given.made(clinic.post(f"/v1/invoices/{rendered['id']}/credit-notes", back)) for _ in range(2)]
     return {
         "order_id": itertools.cycle(orders),
         "quote_id": itertools.cycle([each["id"] for each in quotes]),
         "invoice_id": itertools.cycle([each["id"] for pair in zip(drafts, issued * 2, strict=True) for each in pair]),
         "act_id": itertools.cycle([each["id"] for each in acts]),
+        "credit_note_id": itertools.cycle([each["id"] for each in notes]),
         # Not those that the examples sell: these may come to be sold no longer.
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),

@@ -48,13 +48,15 @@ HISTORY = {
     # That it can be revoked only once is tried in `test_quote_links`.
     "quote_link": moving("revoked_at", "revoked_by"),
     "invoice": moving(
-        "status", "credited", "row_version", "updated_at",
+        "status", "row_version", "updated_at",
         frozen="status <> 'draft'",
         ways="draft>issued draft>discarded issued>cancelled",
     ),
-    "invoice_line": Rule("invoice_id IN (SELECT id FROM invoice WHERE status <> 'draft')"),
+    # Of those that are credited a CHECK would stop some changes before the freeze does.
+    "invoice_line": Rule("invoice_id IN (SELECT id FROM invoice WHERE status <> 'draft' AND credited = 0)"),
     "number_series": moving("next_no", "last_on"),
-    "credit_note": Rule(),
+    "credit_note": moving("status", frozen="status <> 'draft'", ways="draft>issued"),
+    "credit_note_line": Rule(),
     "act": moving(
         "status", "cancelled_at", "cancelled_by", "cancel_reason",
         frozen="status <> 'draft'",
@@ -90,6 +92,7 @@ LINES = {
     "quote_line": "quote_id IN (SELECT quote_id FROM quote_revision WHERE status <> 'draft')",
     "invoice_line": HISTORY["invoice_line"].frozen,
     "act_line": "true",
+    "credit_note_line": "true",
 }
 """Rows that belong to a document, and which of them belong to one that is issued or sent."""
 REFUSED = (pg.InsufficientPrivilege, pg.RestrictViolation, pg.GeneratedAlways)

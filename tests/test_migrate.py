@@ -103,3 +103,45 @@ def test_what_was_issued_before_lines_had_doctors_keeps_its_hash(empty, monkeypa
             "SELECT status, content_version, content_sha256 = invoice_digest(invoice) FROM invoice ORDER BY status"
         ).fetchall()
     assert found == [("draft", 2, None), ("issued", 1, True)]
+
+
+CANCELLED_BEFORE_CREDIT_NOTES_HAD_LINES = """
+INSERT INTO number_series (branch_id, kind, year, prefix) SELECT id, 'credit_note', 2026, 'К-' FROM branch;
+INSERT INTO credit_note (id, invoice_id, branch_id, cancels, series_id, sequence, number, date, amount, reason,
+                         created_at, created_by)
+SELECT gen_random_uuid(), invoice.id, invoice.branch_id, true, series.id, 1, 'К-2026-000001', '2026-11-23', total, 'x',
+       now(), 'x'
+  FROM invoice, number_series AS series WHERE status = 'issued' AND kind = 'credit_note';
+UPDATE invoice SET status = 'cancelled', credited = total WHERE status = 'issued';
+"""
+
+
+def test_what_was_cancelled_before_credit_notes_had_lines_has_them_and_keeps_its_hash(empty, monkeypatch):
+    _, url = empty
+    every = migrate.files()
+    monkeypatch.setattr(migrate, "files", lambda: every[:4])
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        conn.execute(SOLD_BEFORE_LINES_HAD_DOCTORS)
+        conn.execute(CANCELLED_BEFORE_CREDIT_NOTES_HAD_LINES)
+    monkeypatch.setattr(migrate, "files", lambda: every)
+    migrate.run(url)
+    with psycopg.connect(url) as conn:
+        cancelled = conn.execute(
+            """
+            SELECT invoice.credited, issued_by, invoice.content_sha256 = invoice_digest(invoice), note.status,
+                   note.content_sha256 = credit_note_digest(note), note.supplier = invoice.supplier
+              FROM invoice JOIN credit_note AS note ON note.invoice_id = invoice.id
+            """
+        ).fetchall()
+        lines = conn.execute(
+            """
+            SELECT note.quantity, note.amount, line.credited_quantity, line.credited_amount
+              FROM invoice_line AS line JOIN invoice ON invoice.id = invoice_id
+              LEFT JOIN credit_note_line AS note
+                ON note.invoice_id = line.invoice_id AND note.invoice_position = line.position
+             ORDER BY invoice.status
+            """
+        ).fetchall()
+    assert cancelled == [(5, "x", True, "issued", True, True)]
+    assert lines == [(1, 5, 1, 5), (None, None, 0, 0)]
