@@ -59,7 +59,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Row:
-    """An invoice that has a number, as accounting sees it. `vat` is (rate, amounts, VAT in them), a rate each."""
+    """An invoice that has a number, as accounting sees it. `vat` is (rate, amounts, VAT in them), a rate each;
+    `credit_notes` are (id, number, amount) of those that make up `credited`, and `credited_vat` the VAT in it."""
 
     id: UUID
     number: str
@@ -73,6 +74,8 @@ class Row:
     vat: list[tuple[str | None, str, str | None]]
     paid: Decimal
     credited: Decimal
+    credited_vat: Decimal
+    credit_notes: list[tuple[str, str, str]]
     quote_code: str | None
     payer_name: str | None = None
 
@@ -104,7 +107,11 @@ def invoices_of(conn: db.Connection, actor: Actor, period: Period, behind: Place
                (SELECT jsonb_agg(jsonb_build_array(rate::text, amount::text, tax::text) ORDER BY rate DESC NULLS LAST)
                   FROM (SELECT vat_rate AS rate, sum(amount) AS amount, sum(vat_amount) AS tax
                           FROM invoice_line WHERE invoice_id = invoice.id
-                         GROUP BY vat_rate) AS by_rate) AS vat
+                         GROUP BY vat_rate) AS by_rate) AS vat,
+               (SELECT sum(credited_vat) FROM invoice_line WHERE invoice_id = invoice.id) AS credited_vat,
+               (SELECT coalesce(jsonb_agg(jsonb_build_array(note.id, note.number, note.amount::text)
+                                          ORDER BY note.date, note.sequence), '[]')
+                  FROM credit_note AS note WHERE invoice_id = invoice.id) AS credit_notes
           FROM invoice
           LEFT JOIN quote ON quote.id = invoice.quote_id
          WHERE number IS NOT NULL
@@ -176,6 +183,8 @@ _HEADINGS = (
     ("НДС", "VAT"),
     ("Оплачено", "Paid"),
     ("Возвращено", "Credited"),
+    ("В том числе НДС", "VAT credited"),
+    ("Кредит-ноты", "Credit notes"),
     ("Остаток", "Balance"),
     ("Код сметы", "Quote code"),
 )
@@ -238,6 +247,8 @@ def _cells(row: Row, lang: str) -> Sequence[str]:
         safe(vat),
         _sum(row.paid),
         _sum(row.credited),
+        _sum(row.credited_vat),
+        safe("; ".join(f"{number}: {_sum(Decimal(amount))}" for _, number, amount in row.credit_notes)),
         _sum(row.balance),
         safe(row.quote_code and quote_codes.shown(row.quote_code)),
     )

@@ -447,7 +447,7 @@ ATTACKS = {
     "a line more": (REFUSED, line_of(1, position=1, status="'issued'")),
     "born issued": (REFUSED, draft_of(1, status="issued")),
     "left a draft": (BROKEN, draft_of(1) + line_of(1)),
-    "more than the line": (BROKEN, draft_of(5300.01) + line_of(5300.01)),
+    "more than the line": (BROKEN, draft_of(5300.01) + line_of(5300.01) + NUMBERED),
     "less than nothing": (BROKEN, draft_of(-1) + line_of(-1)),
     "without lines": (BROKEN, draft_of(0) + NUMBERED),
     "another sum than its lines": (BROKEN, draft_of(2) + line_of(1) + NUMBERED),

@@ -48,11 +48,11 @@ def test_the_file_opens_in_a_russian_spreadsheet(books, clinic):
     lines = answer.data.decode("utf-8-sig").split("\r\n")
     assert lines[0] == (
         "Номер;Дата;Состояние;Вид плательщика;Код плательщика;Плательщик;ИНН;КПП;Код пациента;Сумма;НДС;Оплачено;"
-        "Возвращено;Остаток;Код сметы"
+        "Возвращено;В том числе НДС;Кредит-ноты;Остаток;Код сметы"
     )
     assert lines[1].startswith(
         "2026-000001;23.11.2026;выставлен;физическое лицо;P-1;Иванова Анна;;;P-7;17700,00;Без НДС: 17700,00;0,00;0,00;"
-        "17700,00;"
+        "0,00;;17700,00;"
     )
     assert lines[2] == ""
     assert "\n" not in "".join(lines)
@@ -86,16 +86,25 @@ def test_numbers_are_never_guarded():
     row = exports.Row(
         UUID(int=1), "2026-000001", date(2026, 11, 23), "issued", {"kind": "person", "inn": None, "kpp": None},
         UUID(int=2), "P-1", None, Decimal("1220.00"), [("22", "1220.00", "220.00")], Decimal("1300.00"),
-        Decimal("0.00"), None, "Анна",
+        Decimal("0.00"), Decimal("0.00"), [], None, "Анна",
     )  # fmt: skip
     assert row.balance == Decimal("-80.00")
-    assert exports._cells(row, "ru")[9:14] == ("1220,00", "НДС 22 %: 220,00", "1300,00", "0,00", "-80,00")
+    assert exports._cells(row, "ru")[9:15] == (
+        "1220,00",
+        "НДС 22 %: 220,00",
+        "1300,00",
+        "0,00",
+        "0,00",
+        "",
+    )
+    assert exports._cells(row, "ru")[15] == "-80,00"
 
 
 def test_each_vat_rate_has_a_row_and_exempt_is_not_zero_percent():
     row = exports.Row(
         UUID(int=1), "1", date(2026, 11, 23), "issued", {}, UUID(int=2), "P-1", None, Decimal("4930.00"),
-        [("22", "1220.00", "220.00"), ("0", "10.00", "0.00"), (None, "3700.00", None)], Decimal(0), Decimal(0), None,
+        [("22", "1220.00", "220.00"), ("0", "10.00", "0.00"), (None, "3700.00", None)], Decimal(0), Decimal(0),
+        Decimal(0), [], None,
     )  # fmt: skip
     assert row.vat_rows("ru") == [
         ("НДС 22 %", Decimal("220.00")), ("НДС 0 %", Decimal("0.00")), ("Без НДС", Decimal("3700.00")),
@@ -192,3 +201,18 @@ def test_an_accountant_of_a_branch_sees_its_documents_only(clinic):
     rows = table(north.get(CSV))[1:]
     assert [row[9] for row in rows] == ["13700,00"]
     assert "13\u00a0700,00" in north.get("/accounting").text and "8\u00a0840,00" not in north.get("/accounting").text
+
+
+def test_what_is_credited_ties_with_its_notes(books, clinic):
+    invoice = clinic.invoice(clinic.quote(("CT-ABD-RP", None)))
+    for amount in ("40.00", "0.50"):
+        body = {"lines": [{"position": 1, "amount": amount}], "reason": "Ошибка"}
+        given.made(clinic.post(f"/v1/invoices/{invoice['id']}/credit-notes", body))
+    headings, row = table(books.get(f"{CSV}?lang=en"))
+    told = dict(zip(headings, row, strict=True))
+    year = invoice["date"][:4]
+    assert told["Credit notes"] == f"К-{year}-000001: 40,00; К-{year}-000002: 0,50"
+    assert (told["Credited"], told["VAT credited"], told["Balance"]) == ("40,50", "0,00", "8799,50")
+    page = text(books.get("/accounting"))
+    assert f"40,50 ₽ К-{year}-000001 К-{year}-000002" in page.replace("\xa0", " ")
+    assert "Credited 40,50 ₽" in page.replace("\xa0", " ")
