@@ -83,6 +83,8 @@ OTHERS = {
     "price_order", "price_order_line", "price", "package", "package_part", "catalog_version", "nomenclature",
     # Rules of discounts: administrators change them, documents keep what was given.
     "discount_reason", "discount_ceiling",
+    # Who is told of the journal, and how far: what is told stands in the journal itself.
+    "webhook", "webhook_delivery",
     # Who may come in, what is being done, what was answered.
     "branch", "api_key", "api_key_secret", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore",
     "kept_file", "rate_limit", "schema_migration",
