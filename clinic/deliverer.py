@@ -39,6 +39,7 @@ class Deliverer:
     def __init__(self, ours: Allowed) -> None:
         self._ours = ours
         self._asked = threading.Event()
+        self._stirred = threading.Event()
         self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="sender")
         self._in_hand = 0
         self._none_in_hand = threading.Condition()
@@ -51,6 +52,7 @@ class Deliverer:
     def stop(self) -> None:
         """Begin no further attempt, and return when none is under way."""
         self._asked.set()
+        self._stirred.set()
         if self._thread.is_alive():
             self._thread.join(_STOPPED_WITHIN)
         with self._none_in_hand:
@@ -69,7 +71,10 @@ class Deliverer:
             except (psycopg.Error, Problem, db.InDoubt) as exc:
                 self._tell(f"the database does not answer: {type(exc).__name__}", away=True)
                 pause = 1.0
-            self._asked.wait(pause)
+                self._stirred.clear()
+            # Until an attempt has ended, so that its endpoint gets the next one at once.
+            self._stirred.wait(pause)
+            self._stirred.clear()
 
     def _tell(self, what: str, *, away: bool) -> None:
         if away != self._away:
@@ -106,6 +111,7 @@ class Deliverer:
             with self._none_in_hand:
                 self._in_hand -= 1
                 self._none_in_hand.notify_all()
+            self._stirred.set()
 
     def _attempt(self, sent: Claimed) -> None:
         purpose = webhooks.purpose(sent.webhook_id)

@@ -460,6 +460,18 @@ def test_a_receiver_that_hangs_holds_up_nobody_else(admin, receiver):
     assert {attempt["error"] for each in failed for attempt in each["attempts"]} == {"timed_out"}
 
 
+def test_a_receiver_that_answers_at_once_gets_the_next_message_at_once(admin, receiver):
+    webhook(admin, receiver.url, "visit.*")
+    happen(*["visit.noted"] * 100)
+    deliverer = Deliverer(addresses.allowed(HERE))
+    deliverer.start()
+    try:
+        # Four at each look, four looks a second, would take six seconds.
+        assert soon(lambda: len(receiver.received) == 100, 4), len(receiver.received)
+    finally:
+        deliverer.stop()
+
+
 def test_an_attempt_whose_claim_has_ended_is_begun_by_another_and_the_first_one_changes_nothing(admin, receiver):
     webhook(admin, receiver.url, "visit.*")
     happen("visit.noted")
