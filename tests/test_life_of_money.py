@@ -347,7 +347,7 @@ class Life(RuleBasedStateMachine):
         ).fetchall()
         self.position += len(rows)
         assert [row[0] for row in rows] == [*range(self.position - len(rows) + 1, self.position + 1)]
-        (notes,) = self.eye.execute("SELECT array_agg(id::text ORDER BY sequence, date) FROM credit_note").fetchall()
+        (notes,) = self.eye.execute("SELECT array_agg(id::text ORDER BY date, sequence) FROM credit_note").fetchall()
         expected = Counter((type_, notes[0][-1] if of is None else of.id) for type_, of in self.model.events)  # type: ignore[attr-defined]
         self.model.events.clear()
         assert Counter((row[1], row[2]) for row in rows) == expected
