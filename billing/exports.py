@@ -218,7 +218,8 @@ def _blocks(actor: Actor, period: Period, lang: str, request_id: str, piece: lis
 
 
 def _piece(actor: Actor, period: Period, behind: Place | None, request_id: str) -> list[Row]:
-    with db.transaction() as conn:
+    # Said here, since pieces are asked for when the request's own end has come.
+    with db.seeing(actor.branch_id), db.transaction() as conn:
         rows = invoices_of(conn, actor, period, behind, _PIECE)
         access_log.note(conn, actor.label, "export", "invoice", [row.id for row in rows], request_id)
     return rows

@@ -312,9 +312,7 @@ def _told_before(change: Change, tenders: Sequence[_Tender], asked: bytes) -> Ta
         _Known,
         """
         SELECT id, branch_id, split_id, asked_sha256, source, external_ref
-          FROM payment
-         WHERE (source, external_ref) IN (
-               SELECT source, ref FROM unnest(%(sources)s::text[], %(references)s::text[]) AS told (source, ref))
+          FROM payments_of_references(%(sources)s::text[], %(references)s::text[])
          ORDER BY id
         """,
         {"sources": [each[0] for each in references], "references": [each[1] for each in references]},

@@ -284,7 +284,7 @@ class Front:
 
 
 def _version() -> int:
-    with db.reading() as conn:
+    with db.reading(walled=False) as conn:
         return int(db.value(conn, "SELECT version FROM catalog_version"))
 
 

@@ -351,7 +351,7 @@ def authenticate(authorization: str | None) -> Actor:
     if match is None:
         raise Unauthorized()
     now = clock.now()
-    with db.reading() as conn:
+    with db.reading(walled=False) as conn:
         caller = db.find(
             conn,
             _Caller,

@@ -56,7 +56,7 @@ def change(actor: Actor, *, claim: Claim | None = None, request_id: str | None =
         Replay: the claim's key was answered before.
     """
     replayed: Answer | None = None
-    with db.transaction() as conn:
+    with db.seeing(actor.branch_id), db.transaction() as conn:
         if claim is not None:
             replayed = idempotency.claim(conn, claim)
         if replayed is None:

@@ -13,7 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from typing import Any, LiteralString, TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg import errors as pg
@@ -73,11 +75,18 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
+EVERY_BRANCH = "*"
+NO_BRANCH = ""
+_seen: ContextVar[str | None] = ContextVar("seen", default=None)
+"""Which branch's rows are there for this caller; None leaves it to the pool."""
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A pooled connection that knows when it last answered and whether the server warned since."""
+    """A pooled connection that knows when it last answered, whether the server warned since, and what it sees."""
 
     answered_at: float = 0.0
     warned: bool = False
+    seen: str | None = None
 
 
 class InDoubt(Exception):
@@ -166,10 +175,11 @@ class _Breaker:
 
 
 class _Database:
-    def __init__(self, url: str, size: int, setup: LiteralString, deadline: float) -> None:
+    def __init__(self, url: str, size: int, setup: LiteralString, deadline: float, seen: str) -> None:
         self.breaker = _Breaker()
         self.watchdog = _Watchdog()
         self.deadline = deadline
+        self.seen = seen
         self.size = size
         self.lent = 0
         self.setup: LiteralString = setup
@@ -230,13 +240,25 @@ class _Database:
         _watcher.waited(time.monotonic() - began)
         return conn
 
+    def _put_walls(self, conn: Connection) -> None:
+        """Let it see what this caller sees. Each lending asks, so nothing is left over from the caller before."""
+        seen = _seen.get()
+        if seen is None:
+            seen = self.seen
+        if conn.seen != seen:
+            conn.seen = None
+            conn.execute("SELECT set_config('clinic.branch', %(seen)s::text, false)", {"seen": seen})
+            conn.seen = seen
+
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
+    def lend(self, *, walled: bool = True) -> Iterator[Connection]:
         conn = self._taken()
         self.lent += 1
         _watcher.lent(1)
         try:
             with self.watchdog.guard(conn, self.deadline):
+                if walled:
+                    self._put_walls(conn)
                 yield conn
         finally:
             self.lent -= 1
@@ -283,16 +305,17 @@ def open_pool(url: str, *, size: int, command_line: bool = False, worker: bool =
     """Open this process's pool. Call it after fork: a pool does not survive one.
 
     With `command_line` statements may run as long as they need, under a database role of their own; with `worker`
-    they have the server's role and half an hour.
+    they have the server's role and half an hour. Both see every branch unless told otherwise; the server sees none
+    until it knows its caller.
     """
     global _database
     close_pool()
     if command_line:
-        _database = _Database(url, size, _AS_COMMAND_LINE, 86_400.0)
+        _database = _Database(url, size, _AS_COMMAND_LINE, 86_400.0, EVERY_BRANCH)
     elif worker:
-        _database = _Database(url, size, _AS_WORKER, _WORKER_DEADLINE)
+        _database = _Database(url, size, _AS_WORKER, _WORKER_DEADLINE, EVERY_BRANCH)
     else:
-        _database = _Database(url, size, _AS_APPLICATION, DEADLINE)
+        _database = _Database(url, size, _AS_APPLICATION, DEADLINE, NO_BRANCH)
     _database.pool.open(wait=False)
 
 
@@ -310,10 +333,37 @@ def close_pool() -> None:
         _database = None
 
 
+def see(branch_id: UUID | None) -> None:
+    """From now on this request sees this branch alone, or every one: what its caller sees."""
+    _seen.set(EVERY_BRANCH if branch_id is None else str(branch_id))
+
+
+def see_nothing() -> Token[str | None]:
+    """From now on no branch is seen, until the caller is known; give the answer to `see_as_before`."""
+    return _seen.set(NO_BRANCH)
+
+
+def see_as_before(token: Token[str | None]) -> None:
+    _seen.reset(token)
+
+
 @contextmanager
-def reading() -> Iterator[Connection]:
-    """A connection for a single statement that changes nothing; each statement is a transaction of its own."""
-    with _opened().lend() as conn:
+def seeing(branch_id: UUID | None) -> Iterator[None]:
+    """Inside, this branch alone is seen, or every one."""
+    token = _seen.set(EVERY_BRANCH if branch_id is None else str(branch_id))
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
+@contextmanager
+def reading(*, walled: bool = True) -> Iterator[Connection]:
+    """A connection for a single statement that changes nothing; each statement is a transaction of its own.
+
+    Not `walled`: for what is asked before anybody knows who is asking, and is of no branch.
+    """
+    with _opened().lend(walled=walled) as conn:
         yield conn
 
 

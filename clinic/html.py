@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import clock, dates, http, money, staff
+from clinic import clock, dates, db, http, money, staff
 from clinic.auth import Actor
 from clinic.errors import Refused, Unauthorized
 from clinic.settings import Settings
@@ -133,6 +133,7 @@ def _recognise() -> Actor | None:
         return None
     try:
         g.actor = staff.signed_in(token)
+        db.see(g.actor.branch_id)
     except Unauthorized:
         return None
     return http.actor()

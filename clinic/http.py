@@ -249,6 +249,7 @@ def _guarded(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if may != PUBLIC:
             g.actor = api_keys.authenticate(request.headers.get("Authorization"))
+            db.see(g.actor.branch_id)
             if may != SIGNED_IN and not (or_may and g.actor.may(or_may)):
                 g.actor.must(may)
         if files is not None:
@@ -292,8 +293,14 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
 
     @app.before_request
     def begin() -> None:
+        g.walls = db.see_nothing()
         # Given by whoever calls, or by the layer that sees every request first.
         g.request_id = request.headers["X-Request-Id"]
+
+    @app.teardown_request
+    def end(_error: BaseException | None) -> None:
+        if "walls" in g:
+            db.see_as_before(g.pop("walls"))
 
     @app.after_request
     def headers(response: Response) -> Response:

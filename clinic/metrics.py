@@ -92,7 +92,7 @@ class _OfDatabase(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         up = GaugeMetricFamily("clinic_database_up", "Whether the database answers.")
         try:
-            with db.transaction() as conn:
+            with db.seeing(None), db.transaction() as conn:
                 found = [(each, list(each.read(conn))) for each in _asked.values()]
         except (psycopg.Error, DatabaseAway, db.InDoubt):
             up.add_metric([], 0)

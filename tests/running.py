@@ -220,7 +220,8 @@ def new_database(cluster: Cluster, of: str = TEMPLATE) -> Iterator[Urls]:
 def opened(urls: Urls) -> Iterator[None]:
     db.open_pool(urls.owner, size=2)  # it becomes the application by itself, and passes by any proxy
     try:
-        yield
+        with db.seeing(None):
+            yield
     finally:
         db.close_pool()
 

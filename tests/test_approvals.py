@@ -385,7 +385,7 @@ def test_the_application_cannot_approve_by_itself(opened, author, head, name):
     refused, attack = ATTACKS[name]
     ids = {"quote": author.quote(HALF)["id"], "invoice": Way("invoices", "issue").made(author)["id"]}
     made(head.post(f"/v1/quotes/{author.quote(HALF)['id']}/approve", {}))
-    with psycopg.connect(opened.app) as conn, pytest.raises(refused):
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn, pytest.raises(refused):
         conn.execute(attack.encode(), ids)
 
 

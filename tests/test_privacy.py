@@ -196,7 +196,7 @@ def test_a_request_is_remembered_once_and_told_without_a_name(clinic):
 def test_the_application_forgets_by_the_one_function_only(clinic, opened, sql):
     invoice(clinic)
     erase()
-    with psycopg.connect(opened.app) as conn, pytest.raises(psycopg.Error) as refused:
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn, pytest.raises(psycopg.Error) as refused:
         conn.execute(sql)
     assert isinstance(refused.value, (psycopg.errors.InsufficientPrivilege, psycopg.errors.RestrictViolation))
 
@@ -204,7 +204,7 @@ def test_the_application_forgets_by_the_one_function_only(clinic, opened, sql):
 def test_the_function_keeps_what_the_law_keeps_whoever_asks(clinic, opened):
     with given.day("2026-12-01"):
         invoice(clinic)
-    with psycopg.connect(opened.app) as conn:
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn:
         sql = "SELECT count(*) FROM party_forget((SELECT array_agg(id) FROM party), %s::date, 0)"
         assert conn.execute(sql, ("2031-12-31",)).fetchone() == (0,)
 

@@ -244,7 +244,7 @@ def test_every_table_that_refers_to_a_quote_is_known_to_the_purge(opened):
 
 def accept(urls, quote):
     """Accept it by the locks and the statement of the application, whatever its last day; whether it was there."""
-    with psycopg.connect(urls.app) as conn:
+    with psycopg.connect(urls.app, options="-c clinic.branch=*") as conn:
         held = """
             SELECT FROM quote JOIN quote_revision AS revision ON revision.quote_id = quote.id AND revision.newest
              WHERE quote.id = %s FOR UPDATE OF quote, revision"""
@@ -268,7 +268,7 @@ def test_a_quote_is_accepted_or_purged_never_both(clinic, opened, monkeypatch):
 
 
 def test_a_quote_that_is_being_accepted_is_passed_by_and_waited_for_by_nobody(clinic, opened, old):
-    with psycopg.connect(opened.app) as conn:
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn:
         conn.execute("SELECT FROM quote WHERE id = %s FOR UPDATE", (old["id"],))
         assert quote_purge.purge(90) == 0
     assert quote_purge.purge(90) == 1
@@ -312,7 +312,7 @@ def is_waiting(urls):
 )
 def test_the_application_cannot_purge_what_is_not_due(clinic, opened, error, sql):
     aged(opened, clinic.quote(("CT-ABD-RP", None), patient={"id": "P-1"}), 20)
-    with psycopg.connect(opened.app) as conn, pytest.raises(error):
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn, pytest.raises(error):
         conn.execute(sql.encode())
 
 
