@@ -81,6 +81,16 @@ def test_an_invoice_is_cancelled_once(desk):
 
 
 @AGAIN
+def test_a_direct_invoice_is_cancelled_once(desk, _):
+    """No quote stands before it whose lock would do."""
+    path = f"/v1/invoices/{desk.draft().json['id']}"
+    made(desk.post(f"{path}/issue", {}))
+    answers = at_once(5, lambda _: desk.post(f"{path}/cancel", {"reason": "Ошибка"}))
+    assert seen(answers) == {"200": 1, "409 invoice_not_issued": 4}
+    assert desk.count("credit_note") == 1
+
+
+@AGAIN
 def test_a_draft_is_issued_or_discarded_never_both(desk, _):
     draft = made(desk.post(f"/v1/quotes/{desk.quote()['id']}/invoice", {"payer": given.PAYER}))
     ways = ("issue", "discard")
