@@ -267,6 +267,20 @@ class Clinic:
     def decline(self, quote: Quote) -> Quote | Refusal:
         return self._open(quote, "draft", "sent") or self._move(quote, "declined")
 
+    def cancel_quote(self, quote: Quote) -> Quote | Refusal:
+        if any(line.taken for line in quote.lines):
+            return conflict("quote_on_invoices")
+        late = self._expired(quote) if quote.status in ("draft", "sent") else None
+        return late or self._open(quote, "draft", "sent", "accepted") or self._move(quote, "cancelled")
+
+    def extend(self, quote: Quote, day: date) -> Quote | Refusal:
+        if refusal := self._open(quote, "draft", "sent"):
+            return refusal
+        if day <= quote.valid_until or day < self.today:
+            return INVALID
+        quote.valid_until = day
+        return self._told(quote, "quote.extended")
+
     def _open(self, quote: Quote, *statuses: str) -> Refusal | None:
         return None if quote.shown_status in statuses else conflict("quote_not_open")
 

@@ -38,7 +38,7 @@ from tests.life_invariants import INVARIANTS, STATE
 from tests.model import Act, Clinic, Document, Invoice, Line, Part, Payment, Quote, Refusal, Service, Wanted
 from wsgi import create_app
 
-STEPS = 2000
+STEPS = 2800
 """Of the ordinary run."""
 BUSY_DAY = 4
 """Steps of a day at least."""
@@ -135,6 +135,20 @@ class Life(RuleBasedStateMachine):
     def move(self, of: int, way: str) -> None:
         quote = picked_of(self.model.quotes, of, is_open)
         self.told(getattr(self.model, way)(quote), f"/v1/quotes/{quote.id}/{way}", {}, 200)
+
+    @precondition(lambda self: any(map(is_open, self.model.quotes)))
+    @rule(of=which)
+    def cancel_quote(self, of: int) -> None:
+        quote = picked_of(self.model.quotes, of, is_open)
+        self.told(self.model.cancel_quote(quote), f"/v1/quotes/{quote.id}/cancel", {"reason": "Ошибка"}, 200)
+
+    @precondition(lambda self: any(map(is_open, self.model.quotes)))
+    @rule(of=which, days=st.integers(-1, 3))
+    def extend(self, of: int, days: int) -> None:
+        quote = picked_of(self.model.quotes, of, is_open)
+        day = self.model.today + timedelta(days)
+        body = {"valid_until": day.isoformat(), "reason": "Пациент в пути"}
+        self.told(self.model.extend(quote, day), f"/v1/quotes/{quote.id}/extend", body, 200)
 
     @precondition(lambda self: any(map(is_open, self.model.quotes)))
     @rule(of=which, payer=payers, part=parts, issue=st.booleans(), late=st.sampled_from([None, 0, 1]))
@@ -532,7 +546,8 @@ def test_a_life_goes_as_the_model_says(prepared, pytestconfig):
             report_multiple_bugs=False,
         ),
     )
-    assert sum(lives.seen.values()) >= 0.8 * (longer or STEPS)
+    # Some steps find nothing to do.
+    assert sum(lives.seen.values()) >= 0.7 * (longer or STEPS)
     assert lives.seen.keys() >= {"Quote", "Invoice", "Payment", "Act", "list", "again", "night", "price"}
 
 
@@ -586,6 +601,14 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
         lambda: life.cancel(of=0),
         lambda: life.cancel(of=OTHERWISE),
         lambda: life.quote(lines=[(0, Decimal(7), Decimal("33.33"))], percent=NONE, days=None),
+        lambda: life.quote(lines=[(1, HALF, NONE)], percent=NONE, days=0),
+        lambda: life.extend(of=0, days=0),
+        lambda: life.extend(of=0, days=1),
+        lambda: life.invoice(of=0, payer="P-1", part=None, issue=False, late=None),
+        lambda: life.cancel_quote(of=OTHERWISE),
+        lambda: life.quote(lines=[(1, HALF, NONE)], percent=NONE, days=0),
+        lambda: life.cancel_quote(of=0),
+        lambda: [life.cancel_quote(of=each) for each in range(1, 5)],
         # Half a kopeck is missing on either line: the first one gets it.
         lambda: life.quote(lines=[(3, ONE, NONE), (3, ONE, NONE)], percent=Decimal("10.00"), days=None),
         lambda: life.move(of=0, way="decline"),
@@ -607,9 +630,9 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
 
 MET = {
     "Quote", "Invoice", "Payment", "Act", "list", "again", "night", "price", "invalid_input", "quote_not_open",
-    "quote_expired", "quote_already_invoiced", "invoice_not_draft", "invoice_not_issued", "invoice_rendered",
-    "price_changed", "number_date_order", "precondition_failed", "nothing_to_render", "act_cancelled", "other_payer",
-    "payment_reference_taken", "amount_exceeds_balance", "amount_exceeds_payment", "amount_exceeds_allocation",
-    "amount_exceeds_advance",
+    "quote_expired", "quote_on_invoices", "quote_already_invoiced", "invoice_not_draft", "invoice_not_issued",
+    "invoice_rendered", "price_changed", "number_date_order", "precondition_failed", "nothing_to_render",
+    "act_cancelled", "other_payer", "payment_reference_taken", "amount_exceeds_balance", "amount_exceeds_payment",
+    "amount_exceeds_allocation", "amount_exceeds_advance",
 }  # fmt: skip
 """Every refusal the model knows, every kind of document, and what else happens."""
