@@ -7,6 +7,7 @@ This is the only file that knows all packages. Imports stand in the functions th
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ ROUTES = (
     "clinic.job_routes",
     "clinic.key_routes",
     "clinic.webhook_routes",
+    "clinic.staff_routes",
     "catalog.routes",
     "catalog.order_routes",
     "catalog.import_routes",
@@ -41,7 +43,9 @@ ROUTES = (
 PAGES = (
     "clinic.pages",
     "clinic.webhook_pages",
+    "clinic.account_pages",
     "clinic.key_pages",
+    "clinic.staff_pages",
     "clinic.metrics_routes",
     "catalog.pages",
     "catalog.order_pages",
@@ -73,12 +77,17 @@ WORK = (
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import clock, http, observing, openapi, pages, sealing
+    from clinic import clock, http, observing, openapi, pages, sealing, sessions
 
     settings = settings or from_environment()
     secret = settings.secret_key or pages.passing_secret()
     clock.use_zone(settings.timezone)
     sealing.use(settings.secret_key, settings.secret_key_before)
+    sessions.use(
+        timedelta(minutes=settings.session_idle_minutes),
+        timedelta(hours=settings.session_hours),
+        settings.require_second_factor,
+    )
     app = http.App("clinic")
     app.config.update(
         API_TITLE="Clinic Billing",
@@ -121,6 +130,7 @@ def gather_commands() -> None:
     from clinic import audit_commands as of_audit
     from clinic import commands as of_clinic
     from clinic import key_commands as of_keys
+    from clinic import staff_commands as of_staff
     from clinic import webhook_commands as of_webhooks
     from clinic.cli import cli
 
@@ -128,7 +138,7 @@ def gather_commands() -> None:
         import_module(module)
     for command in (
         of_keys.keys,
-        of_clinic.people,
+        of_staff.people,
         of_clinic.branch_commands,
         of_clinic.work,
         of_audit.audit_commands,

@@ -31,7 +31,6 @@ errors.describe(
             "Дать можно только то право, которое есть у вас.",
             "Only a right of your own can be given.",
         ),
-        "branch_not_own": ("Ключ может быть только вашего филиала.", "The key can only be of your own branch."),
         "ceiling_above_own": ("Предел скидки выше вашего.", "The discount ceiling is above your own."),
     }
 )
@@ -155,7 +154,7 @@ def wanted_by(change: Change, wanted: dict[str, Any]) -> Issued:
         InvalidInput: it would have a right, a branch or a ceiling that its maker has not, or a branch that is none.
     """
     actor = change.actor
-    branch_id, faults = _branch(change.conn, actor, wanted["branch"])
+    branch_id, faults = branches.for_another(change.conn, actor, wanted["branch"])
     faults += [
         Fault(f"/scopes/{place}", "scope_above_own")
         for place, scope in enumerate(wanted["scopes"])
@@ -169,15 +168,6 @@ def wanted_by(change: Change, wanted: dict[str, Any]) -> Issued:
         change, wanted["name"], sorted(set(wanted["scopes"])), branch_id=branch_id, days=wanted["days"],
         discount_ceiling=wanted["discount_ceiling"],
     )  # fmt: skip
-
-
-def _branch(conn: db.Connection, actor: Actor, code: str | None) -> tuple[UUID | None, list[Fault]]:
-    if code is None:
-        return None, [Fault("/branch", "branch_not_own")] if actor.branch_id else []
-    try:
-        return branches.get(conn, code, actor).id, []
-    except NotFound:
-        return None, [Fault("/branch", "unknown_branch")]
 
 
 def _highest_ceiling(actor: Actor) -> Decimal:

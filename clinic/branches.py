@@ -10,10 +10,12 @@ from uuid import UUID
 from psycopg import errors as pg
 from psycopg.types.json import Jsonb
 
-from clinic import db, fields, ids
+from clinic import db, errors, fields, ids
 from clinic.auth import COMMAND_LINE, Actor
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput, NotFound
+
+errors.describe({"branch_not_own": ("Можно указать только ваш филиал.", "Only a branch of your own can be given.")})
 
 MAIN = "main"
 CODE = r"[a-z0-9][a-z0-9_-]{0,31}"
@@ -120,6 +122,16 @@ def id_of(conn: db.Connection, code: str | None) -> UUID | None:
         NotFound: there is no such branch.
     """
     return get(conn, code, COMMAND_LINE).id if code else None
+
+
+def for_another(conn: db.Connection, actor: Actor, code: str | None) -> tuple[UUID | None, list[Fault]]:
+    """The branch `actor` gives to a key or an account, None for all, with what is wrong: it is none, or not his."""
+    if code is None:
+        return None, [Fault("/branch", "branch_not_own")] if actor.branch_id else []
+    try:
+        return get(conn, code, actor).id, []
+    except NotFound:
+        return None, [Fault("/branch", "unknown_branch")]
 
 
 def of_id(conn: db.Connection, branch_id: UUID) -> Branch:

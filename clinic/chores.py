@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clinic import db, idempotency, jobs, limits, staff
+from clinic import db, idempotency, jobs, limits, sessions
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -75,7 +75,7 @@ def _purge_keys() -> None:
 
 def _purge_sign_ins() -> None:
     with db.transaction() as conn:
-        staff.purge(conn)
+        sessions.purge(conn)
 
 
 def _purge_limits() -> None:

@@ -1,8 +1,7 @@
-"""Commands of the clinic itself: staff, branches, the worker. Only the secret goes to standard output."""
+"""Commands of the clinic itself: branches, the worker."""
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import click
@@ -14,32 +13,10 @@ from clinic import (
     fields,
     http,
     settings,
-    staff,
     worker,
 )
-from clinic.auth import COMMAND_LINE, ROLES
+from clinic.auth import COMMAND_LINE
 from clinic.command import change
-
-
-@click.group("staff")
-def people() -> None:
-    """Accounts of people."""
-
-
-@people.command("create")
-@click.argument("login")
-@click.option("--role", type=click.Choice(list(ROLES)), required=True)
-@click.option("--branch", help="The only branch this person sees; without it, all.")
-def create_account(login: str, role: str, branch: str | None) -> None:
-    """Open an account and print its password, this once, alone on standard output."""
-    password = secrets.token_urlsafe(12)
-    with cli.open_database(settings.from_environment()), change(COMMAND_LINE) as made:
-        try:
-            staff.create(made, login, role, password, branch_id=branches.id_of(made.conn, branch))
-        except ValueError as exc:
-            raise click.BadParameter(str(exc)) from exc
-    click.echo(f"Account «{login}» with the role {role}; the password is not shown again.", err=True)
-    click.echo(password)
 
 
 @click.group("branches")

@@ -33,3 +33,19 @@ KEY: dict[str, Any] = {
 }
 
 NEW_KEY: dict[str, Any] = KEY | {"secret": "cb_0f3a9c1e_Zk3v…"}
+
+ACCOUNT_IN: dict[str, Any] = {"login": "front-desk-2", "role": "reception", "branch": "main"}
+
+ACCOUNT: dict[str, Any] = {
+    "id": "0197d1b0-d811-7c52-8a0e-5b1d2c3e4f50",
+    "login": "front-desk-2",
+    "role": "reception",
+    "branch": "main",
+    "active": True,
+    "created_at": "2026-11-23T09:20:00Z",
+    "signed_in_at": None,
+    "password": "temporary",
+    "second_factor": False,
+}
+
+NEW_ACCOUNT: dict[str, Any] = ACCOUNT | {"temporary_password": "h7kq-m2xp-w9ta-c4vd"}

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,14 +23,22 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import clock, dates, db, http, money, staff
+from clinic import clock, dates, db, http, money, sessions, sign_in
 from clinic.auth import Actor
-from clinic.errors import Refused, Unauthorized
+from clinic.errors import Problem, Refused, Unauthorized
+from clinic.sessions import Session, Step
 from clinic.settings import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
 _READING = ("GET", "HEAD")
 _LANGUAGE_KEPT = 365 * 24 * 3600
+_MARK_KEPT = 180 * 24 * 3600
+_STEPS: dict[Step, str] = {
+    "code": "/sign-in/code",
+    "password": "/account/password",
+    "enrolment": "/account/second-factor",
+}
+"""Where somebody takes the step that must be taken before all else."""
 _LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 
 
@@ -78,12 +86,18 @@ def door(place: int, path: str, name: tuple[str, str], about: tuple[str, str], *
 
 
 def page(
-    *, may: str, files: int | None = None, too_large: Callable[[], AnyResponse] | None = None
+    *,
+    may: str,
+    during: Collection[str] = (),
+    files: int | None = None,
+    too_large: Callable[[], AnyResponse] | None = None,
 ) -> Callable[[View], View]:
-    """A page for signed-in people who have the scope `may`, or for everybody with `http.PUBLIC`.
+    """A page for signed-in people who have the scope `may`, for all of them with `http.SIGNED_IN`, or for everybody
+    with `http.PUBLIC`.
 
-    Strangers who ask to read are sent to sign in. What changes anything comes from a form of ours. A form that brings
-    a file may have `files` bytes; one that has more is not read, and `too_large` answers it.
+    Strangers who ask to read are sent to sign in, and who must take a step before all else to that step, unless the
+    page is one `during` which it is taken. What changes anything comes from a form of ours. A form that brings a file
+    may have `files` bytes; one that has more is not read, and `too_large` answers it.
     """
 
     def decorate(view: View) -> View:
@@ -94,11 +108,13 @@ def page(
                 _must_come_from_here()
             known = _recognise() if may != http.PUBLIC or not (changes or http.for_programs()) else None
             if may != http.PUBLIC:
-                if known is None and changes:
+                waits = known is not None and known.step is not None and known.step not in during
+                if changes and (known is None or waits):
                     raise SignInNeeded()
-                if known is None:
-                    return redirect(sign_in_address(), 303)
-                known.must(may)
+                if known is None or waits:
+                    return redirect(sign_in_address(known.step if known else None), 303)
+                if may != http.SIGNED_IN:
+                    known.actor.must(may)
                 if changes:
                     if files is not None:
                         request.max_content_length = files
@@ -116,10 +132,11 @@ def page(
     return decorate
 
 
-def sign_in_address() -> str:
-    """Where to sign in and come back to the page asked for."""
+def sign_in_address(step: Step | None = None) -> str:
+    """Where to sign in, or to take this step of it, and come back to the page asked for."""
     wanted = request.full_path.rstrip("?")
-    return f"{url_for('pages.sign_in')}?{urlencode({'next': wanted})}" if wanted != "/" else url_for("pages.sign_in")
+    address = _STEPS[step] if step else url_for("pages.sign_in")
+    return f"{address}?{urlencode({'next': wanted})}" if wanted != "/" else address
 
 
 def local(path: str | None) -> str:
@@ -127,16 +144,32 @@ def local(path: str | None) -> str:
     return path if path and _LOCAL.fullmatch(path) else "/"
 
 
-def _recognise() -> Actor | None:
+def _recognise() -> Session | None:
     """Who looks at this page, if it is somebody signed in; also for `http.actor` and the templates."""
     if (token := session()) is None:
         return None
     try:
-        g.actor = staff.signed_in(token)
-        db.see(g.actor.branch_id)
+        found = sessions.find(token)
+        db.see(found.actor.branch_id)
     except Unauthorized:
         return None
-    return http.actor()
+    g.session, g.actor = found, found.actor
+    return found
+
+
+def own_session() -> Session:
+    """The session of whoever looks at this page, which is for people who are signed in."""
+    return cast(Session, g.session)
+
+
+def visitor() -> sign_in.Visitor:
+    """Where this request comes from, for signing in."""
+    return sign_in.Visitor(
+        request.remote_addr,
+        request.cookies.get(_mark_cookie()),
+        sessions.device(request.headers.get("User-Agent", "")),
+        http.request_id(),
+    )
 
 
 def _must_come_from_here() -> None:
@@ -170,12 +203,20 @@ def session() -> str | None:
 def form_token() -> str:
     """What our forms carry in this session; empty for strangers."""
     token = session()
-    return staff.form_token(token) if token else ""
+    return sessions.form_token(token) if token else ""
 
 
 def remember(response: AnyResponse, token: str) -> None:
     """Give the visitor the session cookie; it ends with the browser, or when the session does."""
     response.set_cookie(_session_cookie(), token, path="/", secure=_secure(), httponly=True, samesite="Lax")
+
+
+def mark(response: AnyResponse, mark: str) -> None:
+    """Let the browser be known as one that somebody has signed in from, where there is a mark."""
+    if mark:
+        response.set_cookie(
+            _mark_cookie(), mark, max_age=_MARK_KEPT, path="/", secure=_secure(), httponly=True, samesite="Lax"
+        )
 
 
 def forget(response: AnyResponse) -> None:
@@ -188,12 +229,24 @@ def _session_cookie() -> str:
     return "__Host-session" if _secure() else "session"
 
 
+def _mark_cookie() -> str:
+    return "__Host-known" if _secure() else "known"
+
+
 def _secure() -> bool:
     return (_settings().public_url or "").startswith("https://")
 
 
 def _settings() -> Settings:
     return cast(Settings, current_app.config["CLINIC"])
+
+
+def refused(shown: str, refusal: Problem | None, status: int = 200) -> Response:
+    """A page that stands in place of the one hoped for, with the refusal's status and headers, or with none."""
+    response = Response(shown, refusal.status if refusal else status)
+    if refusal and "Retry-After" in refusal.headers:
+        response.headers["Retry-After"] = refusal.headers["Retry-After"]
+    return response
 
 
 def set_up(app: Flask) -> None:

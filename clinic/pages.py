@@ -14,8 +14,10 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import errors, html, http, staff
+from clinic import errors, html, http, sessions
 from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
+from clinic.second_factor import WrongCode
+from clinic.sign_in import WrongPassword, by_code, by_password
 
 bp = Blueprint("pages", __name__)
 bp.record_once(lambda state: html.set_up(cast(Flask, state.app)))
@@ -26,8 +28,6 @@ html.door(
     ("Описание интерфейса для других систем клиники", "The interface for the clinic's other systems, described"),
 )
 
-_LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_LONGEST_PASSWORD = 1024
 # Swagger UI draws its arrows from data: addresses.
 _DOCS_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -75,22 +75,17 @@ def sign_in() -> str:
 def enter() -> AnyResponse:
     login = request.form.get("login", "").strip().lower()
     try:
-        token = _token_for(login, request.form.get("password", ""))
-    except (staff.WrongPassword, TooManyRequests) as refusal:
+        opened = by_password(login, request.form.get("password", ""), html.visitor())
+    except (WrongPassword, TooManyRequests) as refusal:
         # Without the login: a password typed into the wrong field must not end up in a log.
         _log.warning("sign-in refused: %s", refusal.code())
         return _sign_in_again(login, refusal)
     if old := html.session():
-        staff.sign_out(old)
+        sessions.end(old)
     response = redirect(html.local(request.form.get("next")), 303)
-    html.remember(response, token)
+    html.remember(response, opened.token)
+    html.mark(response, opened.mark)
     return response
-
-
-def _token_for(login: str, password: str) -> str:
-    if not _LOGIN.fullmatch(login) or not 0 < len(password) <= _LONGEST_PASSWORD:
-        raise staff.WrongPassword()
-    return staff.sign_in(login, password, request.remote_addr or "")
 
 
 def _sign_in_again(login: str, refusal: Problem) -> Response:
@@ -100,10 +95,36 @@ def _sign_in_again(login: str, refusal: Problem) -> Response:
         refusal=refusal.words(http.lang()),
         login=login[:64],
     )
-    response = Response(shown, refusal.status)
-    if "Retry-After" in refusal.headers:
-        response.headers["Retry-After"] = refusal.headers["Retry-After"]
+    return html.refused(shown, refusal)
+
+
+@bp.get("/sign-in/code")
+@html.page(may=http.SIGNED_IN, during=("code",))
+def ask_code() -> AnyResponse:
+    if html.own_session().step != "code":
+        return redirect(html.local(request.args.get("next")), 303)
+    return _code_page(request.args.get("next"))
+
+
+@bp.post("/sign-in/code")
+@html.page(may=http.SIGNED_IN, during=("code",))
+def enter_code() -> AnyResponse:
+    next_ = html.local(request.form.get("next"))
+    if html.own_session().step != "code":
+        return redirect(next_, 303)
+    try:
+        token = by_code(html.own_session(), request.form.get("code", "")[:64], html.visitor())
+    except (WrongCode, TooManyRequests) as refusal:
+        _log.warning("second factor refused: %s", refusal.code())
+        return _code_page(next_, refusal)
+    response = redirect(next_, 303)
+    html.remember(response, token)
     return response
+
+
+def _code_page(next_: str | None, refusal: Problem | None = None) -> Response:
+    words = refusal.words(http.lang()) if refusal else None
+    return html.refused(render_template("sign_in_code.html", next=html.local(next_), refusal=words), refusal)
 
 
 @bp.post("/sign-out")
@@ -111,7 +132,7 @@ def _sign_in_again(login: str, refusal: Problem) -> Response:
 def leave() -> AnyResponse:
     if token := html.session():
         html.must_be_of_this_session()
-        staff.sign_out(token)
+        sessions.end(token)
     response = redirect("/", 303)
     html.forget(response)
     return response

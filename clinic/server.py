@@ -25,7 +25,7 @@ import click
 
 from clinic import child, secret_key
 from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder, heads_file
-from clinic.settings import PASSING, Settings
+from clinic.settings import PASSING, Settings, written
 
 DATABASE_DIED = 3
 """Exit status when PostgreSQL ended by itself."""
@@ -300,4 +300,4 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
     names = {each.name: each.metadata["name"] for each in fields(Settings)}
     env = {name: value for name, value in os.environ.items() if name not in names.values()}
     given = {names[name]: value for name, value in vars(settings).items() if value is not None}
-    return env | {name: str(int(value) if isinstance(value, bool) else value) for name, value in given.items()}
+    return env | {name: written(value) for name, value in given.items()}

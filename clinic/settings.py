@@ -6,13 +6,14 @@ A wrong value stops the start and is named; all wrong values are named together.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from clinic import addresses
+from clinic.auth import ROLES
 
 PASSING = "passing-"
 """How a secret key begins that is good for one start only, and so must not seal what is kept."""
@@ -93,6 +94,16 @@ def _allowed(raw: str) -> str:
     return raw
 
 
+def _names_of(known: Callable[[], Iterable[str]]) -> Callable[[str], frozenset[str]]:
+    def read(raw: str) -> frozenset[str]:
+        wanted = {each.strip() for each in raw.split(",")} - {""}
+        if unknown := sorted(wanted - set(known())):
+            raise ValueError(f"{', '.join(unknown)} is none of {', '.join(known())}")
+        return frozenset(wanted)
+
+    return read
+
+
 def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str) -> Any:
     return field(default=default, metadata={"name": name, "read": read, "meaning": meaning})
 
@@ -141,6 +152,16 @@ class Settings:
     secret_key_before: str | None = _setting(
         "CLINIC_SECRET_KEY_BEFORE", None, _secret, "the secret key before this one, while what it sealed is sealed anew"
     )
+    session_idle_minutes: int = _setting(
+        "CLINIC_SESSION_IDLE_MINUTES", 30, _whole(5, 720), "minutes without use after which people must sign in again"
+    )
+    session_hours: int = _setting(
+        "CLINIC_SESSION_HOURS", 12, _whole(1, 168), "hours after which people must sign in again in any case"
+    )
+    require_second_factor: frozenset[str] = _setting(
+        "CLINIC_REQUIRE_SECOND_FACTOR", frozenset(), _names_of(lambda: ROLES),
+        "roles, with commas between, that must have a second factor",
+    )  # fmt: skip
     workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
     threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
     pin_workers: bool = _setting(
@@ -197,6 +218,17 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     if wrong:
         raise WrongSettings("\n".join(wrong))
     return Settings(**values)
+
+
+def written(value: Any) -> str:
+    """A setting as the environment has it."""
+    match value:
+        case bool():
+            return str(int(value))
+        case frozenset():
+            return ",".join(sorted(value))
+        case _:
+            return str(value)
 
 
 def _names() -> frozenset[str]:

@@ -9,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 from werkzeug.test import TestResponse
 
-from clinic import branches, staff
+from clinic import branches, passwords, staff
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from clinic.http import App
@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery"
 @pytest.fixture
 def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords are hashed fast: how slow it must be is another test's concern."""
-    monkeypatch.setattr(staff, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class _Forms(HTMLParser):

@@ -99,6 +99,7 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         "webhook_id": itertools.cycle(
             [given_webhooks.webhook(clinic, "https://his.example.org/")["id"] for _ in range(4)]
         ),
+        "staff_id": itertools.cycle([account(clinic, f"person-{n}") for n in range(4)]),
         "job_id": itertools.repeat(given.job(clinic)),
         # By code and by id; not the one that the examples sell.
         "package": itertools.cycle([given.package(clinic, "OTHER-DAY")["id"], "CT-MRI-DAY"]),
@@ -125,6 +126,11 @@ def link(clinic):
 def key(clinic):
     """The id of a key."""
     return given.made(clinic.post("/v1/keys", {"name": "another", "scopes": ["catalog:read"]}))["id"]
+
+
+def account(clinic, login):
+    """The id of an account."""
+    return given.made(clinic.post("/v1/staff", {"login": login, "role": "reception"}))["id"]
 
 
 def price_order(clinic):

@@ -23,12 +23,12 @@ def terminate(url, pid):
 
 def test_a_transaction_commits_at_its_end_and_rolls_back_when_anything_is_raised(opened):
     with db.transaction() as conn:
-        conn.execute("INSERT INTO sign_in_failure (who, at) VALUES ('kept', now())")
+        conn.execute("INSERT INTO rate_limit (name, key, empty_at) VALUES ('x', 'kept', now())")
     with pytest.raises(KeyError), db.transaction() as conn:
-        conn.execute("INSERT INTO sign_in_failure (who, at) VALUES ('lost', now())")
+        conn.execute("INSERT INTO rate_limit (name, key, empty_at) VALUES ('x', 'lost', now())")
         raise KeyError
     with db.reading() as conn:
-        assert db.value(conn, "SELECT array_agg(who) FROM sign_in_failure") == ["kept"]
+        assert db.value(conn, "SELECT array_agg(key) FROM rate_limit") == ["kept"]
 
 
 def test_a_swallowed_failure_is_not_taken_for_a_commit(opened):
@@ -96,12 +96,12 @@ def test_a_warning_at_commit_is_doubt(opened):
             """
             CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN RAISE WARNING 'not replicated'; RETURN NULL; END $$;
-            CREATE CONSTRAINT TRIGGER warns AFTER INSERT ON sign_in_failure DEFERRABLE INITIALLY DEFERRED
+            CREATE CONSTRAINT TRIGGER warns AFTER INSERT ON rate_limit DEFERRABLE INITIALLY DEFERRED
               FOR EACH ROW EXECUTE FUNCTION warn();
             """
         )
     with pytest.raises(db.InDoubt), db.transaction() as conn:
-        conn.execute("INSERT INTO sign_in_failure (who, at) VALUES ('x', now())")
+        conn.execute("INSERT INTO rate_limit (name, key, empty_at) VALUES ('x', 'y', now())")
 
 
 def test_a_deadlock_is_run_again(opened):

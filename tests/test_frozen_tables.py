@@ -86,8 +86,8 @@ OTHERS = {
     # Who is told of the journal, and how far: what is told stands in the journal itself.
     "webhook", "webhook_delivery",
     # Who may come in, what is being done, what was answered.
-    "branch", "api_key", "api_key_secret", "staff", "staff_session", "sign_in_failure", "idempotency", "job", "chore",
-    "kept_file", "rate_limit", "schema_migration",
+    "branch", "api_key", "api_key_secret", "staff", "staff_session", "staff_identity", "second_factor",
+    "recovery_code", "idempotency", "job", "chore", "kept_file", "rate_limit", "schema_migration",
 }  # fmt: skip
 """Tables that are no history of documents or money."""
 LINES = {

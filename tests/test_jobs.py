@@ -507,7 +507,8 @@ def test_the_worker_sweeps_keys_sessions_and_jobs(opened):
     with psycopg.connect(opened.owner) as owner:
         owner.execute(
             """
-            INSERT INTO sign_in_failure (who, at) VALUES ('old', now() - interval '1 hour'), ('new', now());
+            INSERT INTO rate_limit (name, key, empty_at)
+            VALUES ('x', 'old', now() - interval '1 hour'), ('x', 'new', now() + interval '1 hour');
             INSERT INTO idempotency (owner_id, key, fingerprint, created_at)
             VALUES (gen_random_uuid(), 'old-old-old', '', now() - interval '31 days'),
                    (gen_random_uuid(), 'new-new-new', '', now())
@@ -516,7 +517,7 @@ def test_the_worker_sweeps_keys_sessions_and_jobs(opened):
     with at_work(opened):
         assert soon(lambda: {"idempotency_purge", "sign_in_purge", "job_purge"} <= set(done_chores(opened)))
     with psycopg.connect(opened.owner) as owner:
-        assert owner.execute("SELECT who FROM sign_in_failure").fetchall() == [("new",)]
+        assert owner.execute("SELECT key FROM rate_limit").fetchall() == [("new",)]
         assert owner.execute("SELECT key FROM idempotency").fetchall() == [("new-new-new",)]
 
 
