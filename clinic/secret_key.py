@@ -7,17 +7,24 @@ import secrets
 from pathlib import Path
 
 from clinic.embedded import data_folder
-from clinic.settings import Settings
+from clinic.settings import Settings, WrongSettings, read_secret
 
 
 def lasting(settings: Settings) -> str | None:
-    """The secret that is the same at every start; None beside an external database when none is set."""
+    """The secret that is the same at every start; None beside an external database when none is set.
+
+    Raises:
+        WrongSettings: others may read the file it is kept in.
+    """
     if settings.secret_key or settings.database_url:
         return settings.secret_key
     path = data_folder(settings) / "secret.key"
     if not path.exists():
         _keep(path, secrets.token_hex(32))
-    return path.read_text().strip()
+    try:
+        return read_secret(path)
+    except ValueError as exc:
+        raise WrongSettings(str(exc)) from exc
 
 
 def _keep(path: Path, secret: str) -> None:

@@ -25,7 +25,7 @@ import click
 
 from clinic import child, secret_key
 from clinic.embedded import CHECKOUT, Cluster, Urls, data_folder, heads_file
-from clinic.settings import PASSING, Settings, written
+from clinic.settings import PASSING, Settings, known_names, written
 
 DATABASE_DIED = 3
 """Exit status when PostgreSQL ended by itself."""
@@ -298,6 +298,6 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
         audit_file=heads_file(settings),
     )
     names = {each.name: each.metadata["name"] for each in fields(Settings)}
-    env = {name: value for name, value in os.environ.items() if name not in names.values()}
+    env = {name: value for name, value in os.environ.items() if name not in known_names()}
     given = {names[name]: value for name, value in vars(settings).items() if value is not None}
     return env | {name: written(value) for name, value in given.items()}

@@ -6,10 +6,12 @@ A wrong value stops the start and is named; all wrong values are named together.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from clinic import addresses
@@ -17,6 +19,7 @@ from clinic.auth import ROLES
 
 PASSING = "passing-"
 """How a secret key begins that is good for one start only, and so must not seal what is kept."""
+_DIFFERENT = 10
 
 
 class WrongSettings(Exception):
@@ -104,8 +107,23 @@ def _names_of(known: Callable[[], Iterable[str]]) -> Callable[[str], frozenset[s
     return read
 
 
-def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str) -> Any:
-    return field(default=default, metadata={"name": name, "read": read, "meaning": meaning})
+def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
+    """`secret` ones may also stand in a file that NAME_FILE names."""
+    return field(default=default, metadata={"name": name, "read": read, "meaning": meaning, "secret": secret})
+
+
+def read_secret(path: Path) -> str:
+    """The text of a secret's file.
+
+    Raises:
+        ValueError: it cannot be read, or others may read it too.
+    """
+    try:
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ValueError(f"others may read {path}: chmod 600 it")
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or 'not text'}") from exc
 
 
 @dataclass(frozen=True)
@@ -122,10 +140,14 @@ class Settings:
         "CLINIC_DATA", None, _path, "folder of the embedded database; by default `var` beside the program"
     )
     database_url: str | None = _setting(
-        "DATABASE_URL", None, _database, "PostgreSQL 15 or newer to use in place of the embedded one"
+        "DATABASE_URL", None, _database, "PostgreSQL 15 or newer to use in place of the embedded one", secret=True
     )
     database_owner_url: str | None = _setting(
-        "DATABASE_OWNER_URL", None, _database, "the same database as the owner who migrates; by default DATABASE_URL"
+        "DATABASE_OWNER_URL",
+        None,
+        _database,
+        "the same database as the owner who migrates; by default DATABASE_URL",
+        secret=True,
     )
     timezone: str = _setting("CLINIC_TIMEZONE", "Europe/Moscow", _zone, "time zone of business dates")
     quote_days: int = _setting(
@@ -148,10 +170,12 @@ class Settings:
     secret_key: str | None = _setting(
         "CLINIC_SECRET_KEY", None, _secret,
         "signs cursors and encrypts stored secrets; by default made at the first start and kept in the data folder",
+        secret=True,
     )  # fmt: skip
     secret_key_before: str | None = _setting(
-        "CLINIC_SECRET_KEY_BEFORE", None, _secret, "the secret key before this one, while what it sealed is sealed anew"
-    )
+        "CLINIC_SECRET_KEY_BEFORE", None, _secret, "the secret key before this one, while what it sealed is sealed anew",
+        secret=True,
+    )  # fmt: skip
     session_idle_minutes: int = _setting(
         "CLINIC_SESSION_IDLE_MINUTES", 30, _whole(5, 720), "minutes without use after which people must sign in again"
     )
@@ -174,7 +198,11 @@ class Settings:
         "CLINIC_AUDIT_FILE", None, _path, "file to which the journal's signed head is added every day; best elsewhere"
     )
     metrics_token: str | None = _setting(
-        "CLINIC_METRICS_TOKEN", None, _secret, "what a collector shows to read /metrics; without it there is none"
+        "CLINIC_METRICS_TOKEN",
+        None,
+        _secret,
+        "what a collector shows to read /metrics; without it there is none",
+        secret=True,
     )
     otlp_url: str | None = _setting(
         "CLINIC_OTLP_URL", None, _url, "where spans are sent, OTLP over HTTP: http://collector:4318/v1/traces"
@@ -208,16 +236,37 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     wrong: list[str] = []
     for each in fields(Settings):
         name = each.metadata["name"]
-        if not (raw := env.get(name, "").strip()):
-            continue
         try:
-            values[each.name] = each.metadata["read"](raw)
+            if raw := _given(env, name, secret=each.metadata["secret"]):
+                values[each.name] = each.metadata["read"](raw)
         except ValueError as exc:
             wrong.append(f"{name}: {exc}")
-    wrong += [f"{name}: no such setting" for name in env if name.startswith("CLINIC_") and name not in _names()]
-    if wrong:
+    wrong += [f"{name}: no such setting" for name in env if name.startswith("CLINIC_") and name not in known_names()]
+    settings = Settings(**values)
+    if wrong := wrong or list(_weak(settings)):
         raise WrongSettings("\n".join(wrong))
-    return Settings(**values)
+    return settings
+
+
+def _given(env: Mapping[str, str], name: str, *, secret: bool) -> str:
+    raw, file = env.get(name, "").strip(), env.get(f"{name}_FILE", "").strip() if secret else ""
+    if raw and file:
+        raise ValueError(f"given twice, also by {name}_FILE")
+    return read_secret(Path(file).expanduser()) if file else raw
+
+
+def _weak(settings: Settings) -> Iterator[str]:
+    """What is not good enough for a clinic at work, though it is for a trial."""
+    if not settings.production:
+        return
+    key = settings.secret_key
+    if key is None and settings.database_url:
+        yield "CLINIC_SECRET_KEY: needed in production with DATABASE_URL: stored secrets are lost without it"
+    if key is not None and len(set(key)) < _DIFFERENT:
+        yield f"CLINIC_SECRET_KEY: too simple for production: at least {_DIFFERENT} different characters are needed"
+    url = urlsplit(settings.public_url or "")
+    if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+        yield "CLINIC_PUBLIC_URL: https:// is needed in production: passwords would go over the network in the open"
 
 
 def written(value: Any) -> str:
@@ -233,3 +282,8 @@ def written(value: Any) -> str:
 
 def _names() -> frozenset[str]:
     return frozenset(each.metadata["name"] for each in fields(Settings))
+
+
+def known_names() -> frozenset[str]:
+    """All names in the environment that mean something to us."""
+    return _names() | {f"{each.metadata['name']}_FILE" for each in fields(Settings) if each.metadata["secret"]}
