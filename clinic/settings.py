@@ -173,7 +173,8 @@ class Settings:
         secret=True,
     )  # fmt: skip
     secret_key_before: str | None = _setting(
-        "CLINIC_SECRET_KEY_BEFORE", None, _secret, "the secret key before this one, while what it sealed is sealed anew",
+        "CLINIC_SECRET_KEY_BEFORE", None, _secret,
+        "the secret key before this one, while what it sealed is sealed anew",
         secret=True,
     )  # fmt: skip
     session_idle_minutes: int = _setting(

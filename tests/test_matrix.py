@@ -22,7 +22,7 @@ from clinic import branches, db, passwords, sessions, staff
 from clinic.auth import COMMAND_LINE, PUBLIC, ROLES, SCOPES, SIGNED_IN
 from clinic.command import change
 from clinic.http import App
-from tests import given, given_money
+from tests import given, given_money, given_webhooks
 from tests.browser import PASSWORD
 from tests.conftest import SETTINGS
 from tests.running import new_database
@@ -305,6 +305,7 @@ def wall(database) -> Wall:
     key = given.made(
         north.post("/v1/keys", {"name": "Северная", "scopes": ["catalog:read"], "branch": "north"}, key="")
     )
+    webhook = given_webhooks.webhook(north, "https://93.184.216.34/north")
     Visitor.signed_in("reception", "far-away", "north")
     with db.reading() as conn:
         account = str(staff.called(conn, "far-away"))
@@ -312,7 +313,7 @@ def wall(database) -> Wall:
     foreign = {
         "quote_id": quote["id"], "invoice_id": issued["id"], "act_id": act["id"], "payment_id": payment["id"],
         "shift_id": shift["id"], "link_id": link["id"], "document_id": dear["id"], "job_id": job, "key_id": key["id"],
-        "staff_id": account, "session_id": session, "ref": "NORTH-1", "code": "north",
+        "webhook_id": webhook["id"], "staff_id": account, "session_id": session, "ref": "NORTH-1", "code": "north",
     }  # fmt: skip
     words = {
         *foreign.values(), draft["id"], rendered["id"], quote["code"], issued["number"], act["number"], NAME,
