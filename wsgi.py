@@ -44,6 +44,7 @@ PAGES = (
     "clinic.pages",
     "clinic.webhook_pages",
     "clinic.account_pages",
+    "clinic.provider_pages",
     "clinic.key_pages",
     "clinic.staff_pages",
     "clinic.metrics_routes",

@@ -183,7 +183,7 @@ def _must_come_from_here() -> None:
 
 def _our_hosts() -> set[str]:
     # A proxy may not pass on the Host people see, so the public address counts too.
-    return {request.host, urlsplit(_settings().public_url or "").netloc} - {""}
+    return {request.host, urlsplit(settings().public_url or "").netloc} - {""}
 
 
 def must_be_of_this_session() -> None:
@@ -211,6 +211,13 @@ def remember(response: AnyResponse, token: str) -> None:
     response.set_cookie(_session_cookie(), token, path="/", secure=_secure(), httponly=True, samesite="Lax")
 
 
+def keep_for_return(response: AnyResponse, kept: str, path: str, seconds: int) -> None:
+    """Let the browser keep something for its way back to `path`; an empty text takes it away."""
+    response.set_cookie(
+        "provider", kept, max_age=seconds if kept else 0, path=path, secure=_secure(), httponly=True, samesite="Lax"
+    )
+
+
 def mark(response: AnyResponse, mark: str) -> None:
     """Let the browser be known as one that somebody has signed in from, where there is a mark."""
     if mark:
@@ -234,10 +241,11 @@ def _mark_cookie() -> str:
 
 
 def _secure() -> bool:
-    return (_settings().public_url or "").startswith("https://")
+    return (settings().public_url or "").startswith("https://")
 
 
-def _settings() -> Settings:
+def settings() -> Settings:
+    """The settings of this application."""
     return cast(Settings, current_app.config["CLINIC"])
 
 

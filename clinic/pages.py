@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from clinic import errors, html, http, sessions
 from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
 from clinic.second_factor import WrongCode
-from clinic.sign_in import WrongPassword, by_code, by_password
+from clinic.sign_in import PasswordSignInOff, WrongPassword, by_code, by_password
 
 bp = Blueprint("pages", __name__)
 bp.record_once(lambda state: html.set_up(cast(Flask, state.app)))
@@ -67,13 +67,15 @@ def start() -> str:
 @bp.get("/sign-in")
 @html.page(may=http.PUBLIC)
 def sign_in() -> str:
-    return render_template("sign_in.html", next=html.local(request.args.get("next")), refusal=None, login="")
+    return _sign_in_page(request.args.get("next"))
 
 
 @bp.post("/sign-in")
 @html.page(may=http.PUBLIC)
 def enter() -> AnyResponse:
     login = request.form.get("login", "").strip().lower()
+    if not html.settings().password_sign_in:
+        raise PasswordSignInOff()
     try:
         opened = by_password(login, request.form.get("password", ""), html.visitor())
     except (WrongPassword, TooManyRequests) as refusal:
@@ -89,13 +91,19 @@ def enter() -> AnyResponse:
 
 
 def _sign_in_again(login: str, refusal: Problem) -> Response:
-    shown = render_template(
+    return html.refused(_sign_in_page(request.form.get("next"), login, refusal), refusal)
+
+
+def _sign_in_page(next_: str | None, login: str = "", refusal: Problem | None = None) -> str:
+    settings = html.settings()
+    return render_template(
         "sign_in.html",
-        next=html.local(request.form.get("next")),
-        refusal=refusal.words(http.lang()),
+        next=html.local(next_),
+        refusal=refusal.words(http.lang()) if refusal else None,
         login=login[:64],
+        provider=settings.oidc_issuer is not None,
+        by_password=settings.password_sign_in,
     )
-    return html.refused(shown, refusal)
 
 
 @bp.get("/sign-in/code")

@@ -20,6 +20,7 @@ from clinic.auth import ROLES
 PASSING = "passing-"
 """How a secret key begins that is good for one start only, and so must not seal what is kept."""
 _DIFFERENT = 10
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class WrongSettings(Exception):
@@ -80,6 +81,15 @@ def _url(raw: str) -> str:
     return raw
 
 
+def _issuer(raw: str) -> str:
+    url = urlsplit(_url(raw))
+    if url.scheme == "http" and url.hostname not in _THIS_MACHINE:
+        raise ValueError("https:// is needed: what it says decides who comes in")
+    if url.query or url.fragment:
+        raise ValueError("an address without query and fragment is needed")
+    return raw
+
+
 def _public_url(raw: str) -> str:
     if _url(raw).endswith("/"):
         raise ValueError("an http:// or https:// URL without a slash at its end is needed")
@@ -110,6 +120,17 @@ def _names_of(known: Callable[[], Iterable[str]]) -> Callable[[str], frozenset[s
 def _setting(name: str, default: Any, read: Callable[[str], Any], meaning: str, *, secret: bool = False) -> Any:
     """`secret` ones may also stand in a file that NAME_FILE names."""
     return field(default=default, metadata={"name": name, "read": read, "meaning": meaning, "secret": secret})
+
+
+def _roles_by_claim(raw: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """`groups:clinic-admins=administrator,front-desk=reception`: the claim, and the role for each of its values."""
+    claim, colon, pairs = raw.partition(":")
+    found = [tuple(part.strip() for part in pair.split("=")) for pair in pairs.split(",") if pair.strip()]
+    if not colon or not claim.strip() or not found or any(len(pair) != 2 for pair in found):
+        raise ValueError("claim:value=role,value=role is needed")
+    if unknown := sorted({role for _, role in found} - ROLES.keys()):
+        raise ValueError(f"{', '.join(unknown)} is none of {', '.join(ROLES)}")
+    return claim.strip(), tuple((value, role) for value, role in found)
 
 
 def read_secret(path: Path) -> str:
@@ -187,6 +208,19 @@ class Settings:
         "CLINIC_REQUIRE_SECOND_FACTOR", frozenset(), _names_of(lambda: ROLES),
         "roles, with commas between, that must have a second factor",
     )  # fmt: skip
+    oidc_issuer: str | None = _setting(
+        "CLINIC_OIDC_ISSUER", None, _issuer, "address of the clinic's identity provider, as it names itself"
+    )
+    oidc_client_id: str | None = _setting("CLINIC_OIDC_CLIENT_ID", None, _text, "what the provider calls this service")
+    oidc_client_secret: str | None = _setting(
+        "CLINIC_OIDC_CLIENT_SECRET", None, _text, "the secret shared with the provider; none for a public client",
+        secret=True,
+    )  # fmt: skip
+    oidc_roles: tuple[str, tuple[tuple[str, str], ...]] = _setting(
+        "CLINIC_OIDC_ROLES", ("", ()), _roles_by_claim,
+        "a claim, and the role each of its values gives: groups:clinic-admins=administrator,front-desk=reception",
+    )  # fmt: skip
+    password_sign_in: bool = _setting("CLINIC_PASSWORD_SIGN_IN", True, _flag, "whether people may sign in by password")
     workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
     threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
     pin_workers: bool = _setting(
@@ -244,7 +278,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
             wrong.append(f"{name}: {exc}")
     wrong += [f"{name}: no such setting" for name in env if name.startswith("CLINIC_") and name not in known_names()]
     settings = Settings(**values)
-    if wrong := wrong or list(_weak(settings)):
+    if wrong := wrong or [*_weak(settings), *_incomplete(settings)]:
         raise WrongSettings("\n".join(wrong))
     return settings
 
@@ -254,6 +288,22 @@ def _given(env: Mapping[str, str], name: str, *, secret: bool) -> str:
     if raw and file:
         raise ValueError(f"given twice, also by {name}_FILE")
     return read_secret(Path(file).expanduser()) if file else raw
+
+
+def _incomplete(settings: Settings) -> Iterator[str]:
+    if settings.oidc_issuer is None:
+        if not settings.password_sign_in:
+            yield "CLINIC_PASSWORD_SIGN_IN: without CLINIC_OIDC_ISSUER nobody could sign in"
+        return
+    if settings.secret_key is None and settings.database_url:
+        yield "CLINIC_SECRET_KEY: needed with CLINIC_OIDC_ISSUER and DATABASE_URL"
+    for name, value in (
+        ("CLINIC_OIDC_CLIENT_ID", settings.oidc_client_id),
+        ("CLINIC_OIDC_ROLES", settings.oidc_roles[1]),
+        ("CLINIC_PUBLIC_URL", settings.public_url),
+    ):
+        if not value:
+            yield f"{name}: needed with CLINIC_OIDC_ISSUER"
 
 
 def _weak(settings: Settings) -> Iterator[str]:
@@ -266,7 +316,7 @@ def _weak(settings: Settings) -> Iterator[str]:
     if key is not None and len(set(key)) < _DIFFERENT:
         yield f"CLINIC_SECRET_KEY: too simple for production: at least {_DIFFERENT} different characters are needed"
     url = urlsplit(settings.public_url or "")
-    if url.scheme == "http" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if url.scheme == "http" and url.hostname not in _THIS_MACHINE:
         yield "CLINIC_PUBLIC_URL: https:// is needed in production: passwords would go over the network in the open"
 
 
@@ -277,6 +327,8 @@ def written(value: Any) -> str:
             return str(int(value))
         case frozenset():
             return ",".join(sorted(value))
+        case (str(claim), tuple(roles)):
+            return f"{claim}:{','.join(f'{each}={role}' for each, role in roles)}" if roles else ""
         case _:
             return str(value)
 

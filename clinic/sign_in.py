@@ -20,7 +20,7 @@ from uuid import UUID
 import orjson
 
 from clinic import access_log, clock, command, db, limits, passwords, sealing, second_factor, sessions, staff
-from clinic.errors import TooManyRequests, Unauthorized
+from clinic.errors import Refused, TooManyRequests, Unauthorized
 from clinic.limits import Limit
 from clinic.sessions import Session
 
@@ -38,6 +38,14 @@ class WrongPassword(Unauthorized):
     Which of the two is not told."""
 
     ru = "Имя или пароль неверны\n\nЧто именно неверно, не сообщается."
+
+
+class PasswordSignInOff(Refused):
+    """Nobody signs in by password here.
+
+    Use the clinic's identity provider."""
+
+    ru = "Вход по паролю здесь выключен\n\nВойдите через поставщика удостоверений клиники."
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def test_every_route_says_who_may_call_it(app):
 
 OPEN_TO_STRANGERS = {
     "/", "/docs", "/health/live", "/health/ready", "/metrics", "/prices", "/prices/<string:article>", "/prices/file",
-    "/problems", "/problems/<code>", "/q/<string:token>", "/sign-in", "/v1/openapi.json", "/v1/prices",
+    "/problems", "/problems/<code>", "/q/<string:token>", "/sign-in", "/sign-in/provider", "/sign-in/provider/back",
+    "/v1/openapi.json", "/v1/prices",
 }  # fmt: skip
 
 
