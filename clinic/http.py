@@ -261,6 +261,7 @@ def _guarded(
         return view(*args, **kwargs)
 
     wrapper.scope = may  # type: ignore[attr-defined]
+    wrapper.or_scope = or_may  # type: ignore[attr-defined]
     return wrapper
 
 
