@@ -25,7 +25,7 @@ import psycopg
 from bench import load, machine, recording
 from bench.machine import Compared
 from catalog import sample
-from clinic import db, journal
+from clinic import db, journal, pool
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from clinic.embedded import Urls
@@ -247,7 +247,7 @@ class _Race:
 
 def _session() -> str:
     """What the service sets on each of its connections, as options of libpq."""
-    settings = re.findall(r"SET (\w+) = '?([^';]+)'?;", db._AS_APPLICATION)
+    settings = re.findall(r"SET (\w+) = '?([^';]+)'?;", pool.SERVER.setup)
     return " ".join(f"-c {name}={text.replace(' ', '')}" for name, text in settings)
 
 

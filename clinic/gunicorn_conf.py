@@ -55,7 +55,7 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """With the application loaded: wait until `serve` says the database is ready, then open the pool."""
-    from clinic import db, metrics, tracing
+    from clinic import db, metrics, pool, tracing
 
     _wait_at_gate(worker)
     if _settings.database_url is None:
@@ -63,7 +63,7 @@ def post_worker_init(worker: Any) -> None:
     db.open_pool(_settings.database_url, size=_settings.threads)
     tracing.set_up(_settings.otlp_url)
     if _settings.metrics_token:
-        db.watch(metrics.PoolFigures())
+        pool.watch(metrics.PoolFigures())
 
 
 def worker_exit(_server: Any, _worker: Any) -> None:

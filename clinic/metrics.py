@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from clinic import db
+from clinic import db, pool
 from clinic.errors import DatabaseAway
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,7 +32,7 @@ _refused = Counter("clinic_pool_refusals", "Requests that got no database connec
 _changes = Counter("clinic_changes", "Changes of state committed, by type of event.", ["type"])
 
 
-class PoolFigures(db.Watcher):
+class PoolFigures(pool.Watcher):
     """Counts what the pool does."""
 
     def waited(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from flask import Response
 
-from clinic import branches, db, errors, fields, http, migrate
+from clinic import branches, db, errors, fields, http, migrate, webhooks
 from clinic.branches import BranchTaken
 
 bp = http.Blueprint("clinic", __name__, url_prefix="/", description="Health, branches")
@@ -15,6 +15,12 @@ bp = http.Blueprint("clinic", __name__, url_prefix="/", description="Health, bra
 
 class HealthOut(ma.Schema):
     status = ma.fields.String(required=True, metadata={"enum": ["ok"]})
+
+
+class ReadyOut(HealthOut):
+    delivery_lag_seconds = ma.fields.Integer(
+        required=True, metadata={"description": "age of the oldest event that some webhook has not been told of"}
+    )
 
 
 class BranchOut(ma.Schema):
@@ -46,16 +52,18 @@ def live() -> Response:
 
 
 @bp.get("/health/ready")
-@bp.contract(may=http.PUBLIC, gives={200: HealthOut})
+@bp.contract(may=http.PUBLIC, gives={200: ReadyOut})
 def ready() -> Response:
     """Whether the service can do its work
 
-    The database answers and its schema is the one this program was written for."""
-    with db.reading() as conn:
+    The database answers and its schema is the one this program was written for. How far the webhooks are behind is told
+    and decides nothing: a receiver that is down must not take the service away."""
+    with db.seeing(None), db.transaction() as conn:
         applied = db.value(conn, "SELECT count(*) FROM schema_migration")
-    if applied != len(migrate.files()):
-        raise errors.DatabaseAway("the schema is not the one this program needs")
-    return http.reply({"status": "ok"})
+        if applied != len(migrate.files()):
+            raise errors.DatabaseAway("the schema is not the one this program needs")
+        behind = max((each.seconds for each in webhooks.lag(conn)), default=0)
+    return http.reply({"status": "ok", "delivery_lag_seconds": behind})
 
 
 @bp.get("/v1/branches")

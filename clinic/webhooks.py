@@ -13,7 +13,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from clinic import addresses, branches, clock, db, event_feed, fields, ids, sealing, signatures
+from clinic import addresses, branches, clock, db, event_feed, fields, ids, metrics, sealing, signatures
 from clinic.addresses import Allowed, NotAllowed
 from clinic.auth import Actor
 from clinic.command import Change
@@ -388,3 +388,13 @@ def lag(conn: db.Connection) -> list[Lag]:
     everybody = Actor(UUID(int=0), "command", "", frozenset())
     found = [each for each in _page(conn, everybody, 1000) if each.is_enabled]
     return [Lag(each.id, each.waiting, each.lag_seconds or 0) for each in found]
+
+
+@metrics.ask("clinic_webhook_lag_seconds", "Age of the oldest event an endpoint has not been told of.", "webhook")
+def _lags(conn: db.Connection) -> list[tuple[tuple[str, ...], float]]:
+    return [((str(each.webhook_id),), each.seconds) for each in lag(conn)]
+
+
+@metrics.ask("clinic_webhook_waiting", "Messages that wait to be delivered.", "webhook")
+def _waiting(conn: db.Connection) -> list[tuple[tuple[str, ...], float]]:
+    return [((str(each.webhook_id),), each.waiting) for each in lag(conn)]

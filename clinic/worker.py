@@ -13,7 +13,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
-from clinic import child, chores, command, db, jobs, logs
+from clinic import child, chores, command, db, jobs, logs, pool
 from clinic.errors import DatabaseAway, InternalError, Problem
 from clinic.jobs import Claimed, JobAbandoned, Lost, Progress
 
@@ -182,7 +182,7 @@ class _Bell:
     """Hears when a job is added, on a connection of its own, which is made again when it is lost."""
 
     def __init__(self, url: str) -> None:
-        self._info = db.conninfo(url)
+        self._info = pool.conninfo(url)
         self._conn: psycopg.Connection | None = None
 
     def wait(self, seconds: float) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from clinic import addresses, db, sealing, signatures, webhooks
+from clinic import addresses, db, metrics, sealing, signatures, webhooks
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from tests import given
@@ -214,6 +214,10 @@ def test_the_lag_is_the_age_of_the_oldest_message_not_delivered(admin):
     with given.day("2026-11-23", "12:05"), db.reading() as conn:
         (lag,) = webhooks.lag(conn)
         assert (str(lag.webhook_id), lag.waiting, lag.seconds) == (made_["id"], 0, 300)
+    with given.day("2026-11-23", "12:05"):
+        # Told to whoever asks whether the service is ready, and read as a figure; it makes nobody unready.
+        assert made(admin.app.test_client().get("/health/ready")) == {"status": "ok", "delivery_lag_seconds": 300}
+        assert f'clinic_webhook_lag_seconds{{webhook="{made_["id"]}"}} 300.0' in metrics.exposed().decode()
     made(admin.post(f"/v1/webhooks/{made_['id']}/disable"))
     with db.reading() as conn:
         assert webhooks.lag(conn) == []
