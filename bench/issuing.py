@@ -248,7 +248,8 @@ class _Race:
 def _session() -> str:
     """What the service sets on each of its connections, as options of libpq."""
     settings = re.findall(r"SET (\w+) = '?([^';]+)'?;", pool.SERVER.setup)
-    return " ".join(f"-c {name}={text.replace(' ', '')}" for name, text in settings)
+    seen = ("clinic.branch", pool.EVERY_BRANCH)
+    return " ".join(f"-c {name}={text.replace(' ', '')}" for name, text in (*settings, seen))
 
 
 def _check(urls: Urls, issued: int) -> None:

@@ -73,7 +73,8 @@ def application(urls: Urls) -> Iterator[App]:
     try:
         with change(COMMAND_LINE) as made:
             branches.create(made, branches.MAIN, "Клиника", "")
-        yield create_app(_SETTINGS)
+        with db.seeing(None):
+            yield create_app(_SETTINGS)
     finally:
         db.close_pool()
 

@@ -202,7 +202,7 @@ def _median_ms(name: str, actor: Actor, given: dict[str, Any], behind: list[str]
     times = []
     for _ in range(_RUNS):
         begun = time.perf_counter()
-        with db.transaction() as conn:
+        with db.seeing(actor.branch_id), db.transaction() as conn:
             dumped(_page(conn, name, actor, given | {"limit": 50}, behind))
         times.append((time.perf_counter() - begun) * 1000)
     return statistics.median(times)
@@ -241,7 +241,8 @@ def _ceiling_ms(pgbench: Path, urls: Urls, name: str, behind: list[str] | None) 
             script.name,
             urls.app,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        env = os.environ | {"PGOPTIONS": "-c clinic.branch=*"}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     latency = re.search(r"^latency average = ([0-9.]+) ms", done.stdout, re.MULTILINE)
     if latency is None:
         raise SystemExit(f"pgbench failed:\n{done.stdout}{done.stderr}")
