@@ -138,6 +138,7 @@ QUOTE_LINK: dict[str, Any] = {
     "revoked_by": None,
 }
 QUOTE_PATCH_IN: dict[str, Any] = {"valid_until": "2026-12-23", "comment": None}
+INVOICE_PATCH_IN: dict[str, Any] = {"due_date": "2026-12-23", "comment": None}
 REVISE_IN: dict[str, Any] = {"revision": 1, "comment": "Без контраста"}
 EXTEND_IN: dict[str, Any] = {"valid_until": "2027-01-15", "reason": "Согласовано с главным врачом"}
 CANCEL_QUOTE_IN: dict[str, Any] = {"reason": "Оформлена по ошибке"}

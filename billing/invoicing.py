@@ -52,14 +52,6 @@ class InvoiceIn(DocumentIn):
     due_date = fields.Day(load_default=None, allow_none=True)
 
 
-class InvoicePatch(fields.Shape):
-    """What of a draft may be changed; a member that is left out stays."""
-
-    payer = fields.Nested(PayerIn)
-    due_date = fields.Day(allow_none=True)
-    comment = fields.Text(1000, allow_none=True)
-
-
 def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Document:
     """Make a draft invoice from what is left of a quote, or from the parts named.
 
@@ -77,7 +69,7 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
         raise QuoteAlreadyInvoiced(quote=quote.id, invoice=_latest(change.conn, quote.id))
     quote.must_be("draft", "sent", "accepted")
     quote.must_be_firm_on(change.today)
-    faults = _due_date_faults(wanted["due_date"], change.today)
+    faults = due_date_faults(wanted["due_date"], change.today)
     has_patient = quote.patient_ref is not None
     if faults := faults + payers.faults(change.conn, wanted["payer"], quote.price_list, has_patient=has_patient):
         raise InvalidInput(faults)
@@ -120,7 +112,7 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
     branch = branches.chosen(conn, change.actor, wanted["branch"])
     found, faults = priced(conn, change.actor, change.today, wanted["price_list"], wanted)
     faults += payers.faults(conn, wanted["payer"], wanted["price_list"], has_patient=person is not None)
-    if faults := faults + _due_date_faults(wanted["due_date"], change.today):
+    if faults := faults + due_date_faults(wanted["due_date"], change.today):
         raise InvalidInput(faults)
     lines = [InvoiceLine(**kept(line), quote_position=None) for line in found]
     patient = parties.of_person(conn, person) if person else None
@@ -153,45 +145,6 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
     return _insert(change, invoice, lines)
 
 
-def edit(change: Change, invoice: Invoice, wanted: dict[str, Any]) -> Invoice:
-    """Change payer, due date or comment of a draft that is locked.
-
-    Raises:
-        InvoiceNotDraft: it is issued, cancelled or discarded.
-        InvalidInput: the due date is before the invoice's, or the payer is a patient the invoice has not, or not the
-            insurer whose price list it is.
-    """
-    invoice.must_be_draft()
-    edited = replace(
-        invoice,
-        due_date=wanted.get("due_date", invoice.due_date),
-        comment=wanted.get("comment", invoice.comment),
-        row_version=invoice.row_version + 1,
-        updated_at=change.at,
-    )
-    faults = _due_date_faults(edited.due_date, invoice.date)
-    if "payer" in wanted:
-        has_patient = invoice.patient_ref is not None
-        faults += payers.faults(change.conn, wanted["payer"], invoice.price_list, has_patient=has_patient)
-    if faults:
-        raise InvalidInput(faults)
-    if "payer" in wanted:
-        payer, frozen = payers.add(change.conn, wanted["payer"], invoice.patient_ref, invoice.patient_name)
-        edited = replace(edited, payer_party=payer.id, payer_ref=payer.ref, payer_name=payer.name, payer=frozen)
-    approval = db.value(
-        change.conn,
-        """
-        UPDATE invoice
-           SET payer_party = %(payer_party)s, payer_ref = %(payer_ref)s, payer = %(payer)s, due_date = %(due_date)s,
-               comment = %(comment)s, row_version = %(row_version)s, updated_at = %(updated_at)s
-         WHERE id = %(id)s
-        RETURNING approval
-        """,
-        vars(edited) | {"payer": Jsonb(edited.payer)},
-    )
-    return replace(edited, approval=approval)
-
-
 def discard(change: Change, invoice_id: UUID) -> Document:
     """Put a draft away; what it took of its quote can be invoiced again.
 
@@ -222,7 +175,8 @@ def locked_with_quote(change: Change, invoice_id: UUID) -> Invoice:
     return invoices.locked(change.conn, change.actor, invoice_id)
 
 
-def _due_date_faults(due_date: date | None, day: date) -> list[Fault]:
+def due_date_faults(due_date: date | None, day: date) -> list[Fault]:
+    """An invoice of `day` is due that day at the earliest."""
     return [Fault("/due_date", "before_date")] if due_date is not None and due_date < day else []
 
 
@@ -269,7 +223,7 @@ def _insert(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) -> D
     sums = Sums.of(lines)
     with discounts.within_limits(quote=invoice.quote_id):
         change.conn.execute(
-            _INSERT,
+            _INSERT + LINES,
             vars(invoice)
             | {
                 "payer": Jsonb(invoice.payer),
@@ -294,6 +248,8 @@ WITH made AS (
           %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s, %(comment)s,
           %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(approval)s, %(edited_by)s, %(subtotal)s,
           %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
+"""
+LINES = """
 filled AS (
   SELECT line.*
     FROM jsonb_array_elements(%(lines)s::jsonb) AS given,
@@ -306,3 +262,4 @@ moved AS (
      AND quote_line.position = filled.quote_position)
 INSERT INTO invoice_line SELECT filled.* FROM filled
 """
+"""The last parts of a statement: the lines of a draft, and what they take of its quote."""

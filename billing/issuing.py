@@ -42,11 +42,12 @@ class RequisitesMissing(Conflict):
 class PriceChanged(Conflict):
     """A price has changed since this draft was made.
 
-    The list `changes` has old and new; make a new draft."""
+    The list `changes` has old and new; send its `lines` once more by PATCH, or make a new draft."""
 
     ru = (
         "С тех пор, как сделан черновик, изменилась цена\n\n"
-        "Список `changes` показывает прежнюю и новую; сделайте новый черновик."
+        "Список `changes` показывает прежнюю и новую; пришлите её строки `lines` ещё раз через PATCH "
+        "или сделайте новый черновик."
     )
 
 

@@ -164,12 +164,12 @@ def worked_out(
     """
     wanted = as_wanted(quote, lines) | given
     last_day = _last_day(terms, quote, given)
-    faults = _discount_faults(wanted)
+    faults = discount_faults(wanted)
     if last_day < terms.today:
         faults.append(Fault("/valid_until", "before_date"))
     anew = _is_asked_anew(terms, quote, given, last_day)
-    if anew or not given.keys().isdisjoint({"lines", *_DISCOUNT}):
-        found, wrong = _priced(conn, terms, lines, wanted, anew=anew, lines_given="lines" in given)
+    if anew or not given.keys().isdisjoint({"lines", *DISCOUNT}):
+        found, wrong = repriced(conn, terms.actor, terms.today, lines, wanted, anew=anew, lines_given="lines" in given)
         faults += wrong
         lines = [QuoteLine(**kept(line), invoiced_quantity=ZERO) for line in found]
     if faults:
@@ -179,12 +179,13 @@ def worked_out(
         date=terms.today if anew else quote.date,
         valid_until=last_day,
         total=Sums.of(lines).total,
-        **{name: wanted[name] for name in ("kind", "price_list", "comment", *_DISCOUNT)},
+        **{name: wanted[name] for name in ("kind", "price_list", "comment", *DISCOUNT)},
     )
     return edited, lines
 
 
-_DISCOUNT = ("discount_percent", "discount_amount", "discount_reason")
+DISCOUNT = ("discount_percent", "discount_amount", "discount_reason")
+"""The members of a discount of the whole document."""
 
 
 def _last_day(terms: Terms, quote: Quote, given: dict[str, Any]) -> date:
@@ -203,8 +204,8 @@ def _is_asked_anew(terms: Terms, quote: Quote, given: dict[str, Any], last_day: 
     )
 
 
-def _discount_faults(wanted: dict[str, Any]) -> list[Fault]:
-    # What the shape of a whole body says of it; here its parts come from two hands.
+def discount_faults(wanted: dict[str, Any]) -> list[Fault]:
+    """What the shape of a whole body says of its discount; here its parts come from two hands."""
     percent, amount = wanted["discount_percent"], wanted["discount_amount"]
     faults = []
     if percent is not None and amount is not None:
@@ -214,14 +215,26 @@ def _discount_faults(wanted: dict[str, Any]) -> list[Fault]:
     return faults
 
 
-def _priced(
-    conn: db.Connection, terms: Terms, lines: Sequence[Line], wanted: dict[str, Any], *, anew: bool, lines_given: bool
+def repriced(
+    conn: db.Connection,
+    actor: Actor,
+    today: date,
+    lines: Sequence[Line],
+    wanted: dict[str, Any],
+    *,
+    anew: bool,
+    lines_given: bool,
 ) -> tuple[list[Line], list[Fault]]:
+    """The lines of a document with what is `wanted` of it, and what is wrong with them.
+
+    Unless all is asked `anew`, what asks for one of `lines` keeps its price. Where the lines are the document's own and
+    not given by the caller, their faults stand at their positions, and prices by hand stay only where they may.
+    """
     if anew and not lines_given:
-        wanted = wanted | {"lines": _by_hand_where_open(conn, terms.today, wanted)}
+        wanted = wanted | {"lines": _by_hand_where_open(conn, today, wanted)}
     same = {} if anew else still_quoted(lines, wanted["lines"])
-    found, faults = priced(conn, terms.actor, terms.today, wanted["price_list"], wanted, same)
-    return found, faults if lines_given else _at_positions(faults, lines)
+    found, faults = priced(conn, actor, today, wanted["price_list"], wanted, same)
+    return found, faults if lines_given else moved(faults, _first_places(lines))
 
 
 def _by_hand_where_open(conn: db.Connection, today: date, wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -238,16 +251,20 @@ def _by_hand_where_open(conn: db.Connection, today: date, wanted: dict[str, Any]
     ]
 
 
-def _at_positions(faults: Sequence[Fault], lines: Sequence[Line]) -> list[Fault]:
-    """Faults of lines as they were asked for, where they stand in the document: a package stands there by its parts."""
-    firsts = [(each.line if isinstance(each, Group) else each).position - 1 for each in asked(lines)]
-    moved = []
+def _first_places(lines: Sequence[Line]) -> list[int]:
+    """Where in the document what was asked for begins: a package stands there by its parts."""
+    return [(each.line if isinstance(each, Group) else each).position - 1 for each in asked(lines)]
+
+
+def moved(faults: Sequence[Fault], places: Sequence[int]) -> list[Fault]:
+    """Faults of some lines, by the places that these have among all."""
+    found = []
     for fault in faults:
         _, member, *rest = fault.pointer.split("/")
         if member == "lines" and rest:
-            fault = replace(fault, pointer="/".join(["", "lines", str(firsts[int(rest[0])]), *rest[1:]]))
-        moved.append(fault)
-    return moved
+            fault = replace(fault, pointer="/".join(["", "lines", str(places[int(rest[0])]), *rest[1:]]))
+        found.append(fault)
+    return found
 
 
 # ---- What was asked for ----
@@ -256,7 +273,7 @@ def _at_positions(faults: Sequence[Fault], lines: Sequence[Line]) -> list[Fault]
 def as_wanted(quote: Quote, lines: Sequence[Line]) -> dict[str, Any]:
     """The document as the body that asks for it, but for the patient."""
     return {
-        "lines": [each.wanted() if isinstance(each, Group) else _wanted(each) for each in asked(lines)],
+        "lines": lines_as_wanted(lines),
         "kind": quote.kind,
         "valid_until": quote.valid_until,
         "price_list": quote.price_list,
@@ -265,6 +282,11 @@ def as_wanted(quote: Quote, lines: Sequence[Line]) -> dict[str, Any]:
         "discount_amount": quote.discount_amount,
         "discount_reason": quote.discount_reason,
     }
+
+
+def lines_as_wanted(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The lines as the body that asks for them; the parts of a package are one."""
+    return [each.wanted() if isinstance(each, Group) else _wanted(each) for each in asked(lines)]
 
 
 def _wanted(line: Line) -> dict[str, Any]:

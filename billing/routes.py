@@ -6,19 +6,33 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response, current_app
+from flask import Response, current_app, request
 
-from billing import answers, examples, invoices, invoicing, issuing, numbering, quote_codes, quotes, quoting
+from billing import (
+    answers,
+    examples,
+    invoice_editing,
+    invoices,
+    invoicing,
+    issuing,
+    numbering,
+    quote_codes,
+    quotes,
+    quoting,
+)
 from billing.discounts import DiscountAboveLimit
+from billing.invoice_editing import InvoicePatch
 from billing.invoices import Invoice, InvoiceNotDraft, InvoiceOut
-from billing.invoicing import FromQuoteIn, InvoiceIn, InvoicePatch, QuoteAlreadyInvoiced
+from billing.invoicing import FromQuoteIn, InvoiceIn, QuoteAlreadyInvoiced
 from billing.issuing import IssueIn, PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
+from billing.pricing import catalog_faults
 from billing.quote_purge import QuotePurged
 from billing.quotes import Quote, QuoteDocumentOut, QuoteExpired, QuoteNotOpen, QuoteOut, RevisionIn
 from billing.quoting import QuoteIn
 from clinic import access_log, clock, db, errors, fields, http, lists, parties
 from clinic.command import Change
+from clinic.errors import Fault
 from clinic.settings import Settings
 
 bp = http.Blueprint("billing", __name__, url_prefix="/v1", description="Quotes and invoices")
@@ -277,24 +291,43 @@ def get_invoice(invoice_id: UUID) -> Response:
     return http.reply(invoices.as_json(invoice, lines), headers={"ETag": _etag(invoice)})
 
 
+class InvoicePatchIn(InvoicePatch):
+    def beyond(self, raw: Any) -> list[Fault]:
+        """What the document has against a body that is wrong elsewhere: the quote it was made from, or the catalog."""
+        if not isinstance(raw, dict):
+            return []
+        with db.reading() as conn:
+            invoice = invoices.get(conn, http.actor(), (request.view_args or {})["invoice_id"])
+        if invoice.quote_id is not None:
+            return invoice_editing.fixed_by_quote(raw)
+        return catalog_faults({"price_list": invoice.price_list} | raw, clock.today())
+
+
+InvoicePatchIn.__doc__ = InvoicePatch.__doc__
+
+
 @bp.patch("/invoices/<uuid:invoice_id>")
 @bp.contract(
     may="invoices:write",
-    takes=InvoicePatch,
+    takes=InvoicePatchIn,
     gives={200: InvoiceOut},
     refuses=(errors.NotFound, InvoiceNotDraft),
     match=True,
+    example=examples.INVOICE_PATCH_IN,
 )
 def edit_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
     """Change a draft
 
-    Payer, due date and comment; an issued invoice never changes."""
+    A member that is left out stays; `lines` are all of them. With `lines` or another `price_list` a direct draft is
+    priced again, at today's prices, and is of today. Of a draft made from a quote `lines` are parts of it, at its
+    prices: what the draft had is given back first. An approval of the discounts of a direct draft is dropped. An issued
+    invoice never changes."""
     with http.change() as change:
-        invoice = invoices.locked(change.conn, change.actor, invoice_id)
+        invoice = invoicing.locked_with_quote(change, invoice_id)
         invoice.must_be_draft()
         http.must_match(_etag(invoice))
-        edited = invoicing.edit(change, invoice, wanted)
-        return answers.of_invoice(change, 200, edited, invoices.lines_of(change.conn, [invoice_id])[invoice_id])
+        lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
+        return answers.of_invoice(change, 200, *invoice_editing.edit(change, invoice, lines, wanted))
 
 
 @bp.post("/invoices/<uuid:invoice_id>/issue")
