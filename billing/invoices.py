@@ -270,9 +270,11 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
         + """
          WHERE (%(branch)s::uuid IS NULL OR invoice.branch_id = %(branch)s::uuid)
            AND (%(status)s::text IS NULL OR status = %(status)s::text)
-           AND (%(payment)s::text IS NULL OR number IS NOT NULL AND %(payment)s::text =
-                CASE WHEN paid + credited < total THEN CASE WHEN paid > 0 THEN 'partially_paid' ELSE 'unpaid' END
-                     WHEN credited > 0 AND credited >= paid THEN 'settled' ELSE 'paid' END)
+           AND (%(payment)s::text IS NULL OR number IS NOT NULL AND CASE %(payment)s::text
+                WHEN 'unpaid' THEN paid + credited < total AND paid = 0
+                WHEN 'partially_paid' THEN paid + credited < total AND paid > 0
+                WHEN 'settled' THEN paid + credited >= total AND credited > 0 AND credited >= paid
+                ELSE paid + credited >= total AND (credited = 0 OR credited < paid) END)
            AND (%(owed)s::boolean IS NULL OR number IS NOT NULL AND paid + credited < total)
            AND (%(payer)s::text IS NULL OR payer_ref = %(payer)s::text)
            AND (%(patient)s::text IS NULL OR patient_ref = %(patient)s::text)
