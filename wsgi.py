@@ -39,6 +39,7 @@ ROUTES = (
     "billing.quote_link_routes",
     "billing.comparing_routes",
     "billing.quote_change_routes",
+    "billing.book_routes",
 )
 PAGES = (
     "clinic.pages",
@@ -71,6 +72,7 @@ WORK = (
     "billing.quote_purge",
     "billing.privacy",
     "billing.quote_validity",
+    "billing.checking",
 )
 """Modules that say what a kind of job does, or bring a chore: the worker loads them."""
 

@@ -115,6 +115,12 @@ class Progress:
             yield each
             self.done += 1
 
+    def at(self, done: int, total: int) -> None:
+        """Tell how far work is that counts by itself."""
+        if self.lost:
+            raise Lost()
+        self.done, self.total = done, total
+
 
 @dataclass(frozen=True)
 class Task:
@@ -202,6 +208,22 @@ def get(conn: db.Connection, job_id: UUID, actor: Actor) -> Job:
     if job is None:
         raise NotFound()
     return job
+
+
+def unfinished(conn: db.Connection, kind: str, actor: Actor) -> Job | None:
+    """The job of this kind that the actor asked for and that is waiting or under way; the older one of two."""
+    return db.find(
+        conn,
+        Job,
+        """
+        SELECT id, kind, status, done, total, created_at, started_at, finished_at, result, problem
+          FROM job
+         WHERE kind = %(kind)s::text AND actor = %(actor)s::text AND finished_at IS NULL
+         ORDER BY id
+         LIMIT 1
+        """,
+        {"kind": kind, "actor": actor.label},
+    )
 
 
 def purge() -> int:
