@@ -182,7 +182,7 @@ _HEADINGS = (
     ("Сумма", "Total"),
     ("НДС", "VAT"),
     ("Оплачено", "Paid"),
-    ("Возвращено", "Credited"),
+    ("Уменьшено", "Credited"),
     ("В том числе НДС", "VAT credited"),
     ("Кредит-ноты", "Credit notes"),
     ("Остаток", "Balance"),

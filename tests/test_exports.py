@@ -48,7 +48,7 @@ def test_the_file_opens_in_a_russian_spreadsheet(books, clinic):
     lines = answer.data.decode("utf-8-sig").split("\r\n")
     assert lines[0] == (
         "Номер;Дата;Состояние;Вид плательщика;Код плательщика;Плательщик;ИНН;КПП;Код пациента;Сумма;НДС;Оплачено;"
-        "Возвращено;В том числе НДС;Кредит-ноты;Остаток;Код сметы"
+        "Уменьшено;В том числе НДС;Кредит-ноты;Остаток;Код сметы"
     )
     assert lines[1].startswith(
         "2026-000001;23.11.2026;выставлен;физическое лицо;P-1;Иванова Анна;;;P-7;17700,00;Без НДС: 17700,00;0,00;0,00;"
@@ -160,7 +160,7 @@ def test_the_page_adds_up_what_the_file_lists(books, clinic):
     for services in ((("CT-ABD-RP", None),), (("ONC-CONS-1", "doctor"), ("MRI-ABD-RP", None))):
         clinic.invoice(clinic.quote(*services))
     page = text(books.get("/accounting")).replace("\u00a0", " ")
-    assert "Счетов 2 Выставлено 31 040,00 ₽ Возвращено 0,00 ₽ Оплачено 0,00 ₽ Остаток 31 040,00 ₽" in page
+    assert "Счетов 2 Выставлено 31 040,00 ₽ Уменьшено 0,00 ₽ Оплачено 0,00 ₽ Остаток 31 040,00 ₽" in page
     sums = [Decimal(row[9].replace(",", ".")) for row in table(books.get(CSV))[1:]]
     assert sum(sums) == Decimal("31040.00")
 
