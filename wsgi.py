@@ -62,6 +62,7 @@ PAGES = (
     "billing.quote_link_pages",
     "billing.comparing_pages",
     "billing.quote_change_pages",
+    "billing.invoice_edit_pages",
 )
 WORK = (
     "clinic.kept_files",

@@ -5,15 +5,17 @@ Nothing is kept between submits but what the form itself carries, so every butto
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from billing import discounts, quote_edits, quoting
+from billing import discounts, invoice_editing, quote_edits, quoting
 from billing.discounts import Reason
+from billing.invoices import Invoice, InvoiceLine
 from billing.lines import MOST, Line, shown_quantity, totals_json
 from billing.package_lines import Group, asked
 from billing.quote_edits import QuotePatch, Terms
@@ -24,7 +26,7 @@ from catalog.package_split import Package, Split
 from catalog.packages import Offer
 from catalog.prices import Priced
 from catalog.services import Service
-from clinic import clock, db, forms
+from clinic import clock, db, fields, forms
 from clinic.auth import Actor
 from clinic.errors import Fault, InvalidInput
 
@@ -80,7 +82,9 @@ class Row:
 
     @classmethod
     def read(cls, form: Mapping[str, str], place: int) -> Row:
-        return cls(**{each.name: form.get(f"lines-{place}-{each.name}", "").strip() for each in fields(cls)})
+        return cls(
+            **{each.name: form.get(f"lines-{place}-{each.name}", "").strip() for each in dataclasses.fields(cls)}
+        )
 
     @classmethod
     def asked(cls, wanted: dict[str, Any]) -> Row:
@@ -145,10 +149,20 @@ class Desk:
     @classmethod
     def of_quote(cls, key: str, quote: Quote, lines: Sequence[Line]) -> Desk:
         """The form as it would have been typed for this quote."""
-        wanted = quote_edits.as_wanted(quote, lines)
+        return cls._of(key, quote_edits.as_wanted(quote, lines), quote)
+
+    @classmethod
+    def of_invoice(cls, key: str, invoice: Invoice, lines: Sequence[InvoiceLine]) -> Desk:
+        """The same for a draft invoice; when it is due is typed elsewhere."""
+        wanted = invoice_editing.as_wanted(invoice, lines)
+        del wanted["due_date"]
+        return cls._of(key, wanted, invoice)
+
+    @classmethod
+    def _of(cls, key: str, wanted: dict[str, Any], document: Quote | Invoice) -> Desk:
         rows = tuple(Row.asked(each) for each in wanted.pop("lines"))
         typed = {name: _typed(value) for name, value in wanted.items()}
-        patient = {"patient_id": _typed(quote.patient_ref), "patient_name": _typed(quote.patient_name)}
+        patient = {"patient_id": _typed(document.patient_ref), "patient_name": _typed(document.patient_name)}
         return cls(key=key, rows=rows, **typed, **patient)
 
     @classmethod
@@ -217,24 +231,66 @@ class Estimate:
         return row if isinstance(row := self.rows.get(place), Group) else None
 
 
+class Edited(Protocol):
+    """A document that the form changes, as it stands."""
+
+    @property
+    def template(self) -> str: ...
+
+    @property
+    def action(self) -> str:
+        """Where the form is sent."""
+
+    @property
+    def shape(self) -> fields.Shape:
+        """What reads it."""
+
+    def asked(self, desk: Desk) -> dict[str, Any]:
+        """The form as a body that `shape` reads."""
+
+    def priced(
+        self, conn: db.Connection, actor: Actor, at: datetime, valid_days: int, read: dict[str, Any]
+    ) -> Sequence[Line]:
+        """The lines as they would be.
+
+        Raises:
+            InvalidInput: names every wrong place.
+        """
+
+
 @dataclass(frozen=True)
 class Editing:
     """The quote that the form changes, as it stands."""
 
     quote: Quote
     lines: list[QuoteLine]
+    template: ClassVar = "desk.html"
+    shape: ClassVar[fields.Shape] = QuotePatch()
+
+    @property
+    def action(self) -> str:
+        return f"/desk/quotes/{self.quote.id}/edit"
 
     @property
     def is_draft(self) -> bool:
         """Whether it is changed in place; else a further revision is made."""
         return self.quote.status == "draft"
 
+    def asked(self, desk: Desk) -> dict[str, Any]:
+        return desk.wanted()
 
-def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk, editing: Editing | None = None) -> Estimate:
+    def priced(
+        self, conn: db.Connection, actor: Actor, at: datetime, valid_days: int, read: dict[str, Any]
+    ) -> Sequence[Line]:
+        terms = Terms.of(actor, clock.day_of(at), valid_days, self.quote)
+        return quote_edits.worked_out(conn, terms, self.quote, self.lines, read)[1]
+
+
+def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk, editing: Edited | None = None) -> Estimate:
     """Price the form as the quote would be priced; a faulty line does not hide the prices of the others."""
     if not desk.rows:
         return Estimate({}, None, [])
-    wanted = desk.wanted()
+    wanted = editing.asked(desk) if editing else desk.wanted()
     try:
         found = _priced(actor, at, valid_days, wanted, editing)
         return Estimate(dict(enumerate(asked(found))), totals_json(found), [])
@@ -251,15 +307,14 @@ def estimate(actor: Actor, at: datetime, valid_days: int, desk: Desk, editing: E
 
 
 def _priced(
-    actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any], editing: Editing | None
+    actor: Actor, at: datetime, valid_days: int, wanted: dict[str, Any], editing: Edited | None
 ) -> Sequence[Line]:
     # Read before a connection is taken: reading asks the catalog about faulty lines on one of its own.
-    read = forms.loaded(QuotePatch() if editing else quoting.QuoteIn(), wanted)
+    read = forms.loaded(editing.shape if editing else quoting.QuoteIn(), wanted)
     with db.reading() as conn:
         if editing is None:
             return quoting.work_out(conn, actor, at, valid_days, read)[1]
-        terms = Terms.of(actor, clock.day_of(at), valid_days, editing.quote)
-        return quote_edits.worked_out(conn, terms, editing.quote, editing.lines, read)[1]
+        return editing.priced(conn, actor, at, valid_days, read)
 
 
 def _any_in(faults: Sequence[Fault], place: str) -> bool:

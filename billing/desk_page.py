@@ -1,4 +1,4 @@
-"""The page of the reception's form, for a new quote and for one that is changed."""
+"""The page of the reception's form, for a new quote and for a document that is changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask import Response, current_app, render_template
 
 from billing import desk as desks
 from billing import quote_codes, quotes
-from billing.desk import Desk, Editing
+from billing.desk import Desk, Edited
 from clinic import branches, clock, db, forms, http
 from clinic.errors import Fault, Problem
 from clinic.settings import Settings
@@ -18,7 +18,7 @@ def shown(
     desk: Desk,
     faults: list[Fault] | None = None,
     *,
-    editing: Editing | None = None,
+    editing: Edited | None = None,
     refusal: Problem | None = None,
     sent_before: bool = False,
     status: int = 200,
@@ -38,9 +38,9 @@ def shown(
         doctors = desks.staff(conn, today) if desk.rows else {}
         branch = branches.chosen(conn, actor, None)
     page = render_template(
-        "desk.html",
+        editing.template if editing else "desk.html",
         desk=desk,
-        action=f"/desk/quotes/{editing.quote.id}/edit" if editing else "/desk",
+        action=editing.action if editing else "/desk",
         editing=editing,
         today=today,
         estimate=estimate,

@@ -31,19 +31,23 @@ class InvoiceForm:
 
     def wanted(self, revision: int) -> dict[str, Any]:
         """As the body of `POST /v1/quotes/{id}/invoice`."""
-        letter = {name: self._given(f"payer-guarantee_letter-{name}") for name in ("number", "valid_until", "limit")}
+        return {"payer": self.payer(), "issue": True, "due_date": self.due_date, "revision": revision}
+
+    @property
+    def due_date(self) -> str | None:
+        return self._given("due_date")
+
+    def payer(self) -> dict[str, Any]:
+        """As the member of a body."""
+        letter = {name: self._given(f"payer-guarantee_letter-{name}") for name in ("number", "valid_until")}
+        letter["limit"] = forms.plain_number(self.get("payer-guarantee_letter-limit")) or None
         return {
-            "payer": {
-                "kind": self.get("payer-kind") or "person",
-                "is_patient": "payer-is_patient" in self.typed,
-                "name": self._given("payer-name"),
-                "inn": self._given("payer-inn"),
-                "kpp": self._given("payer-kpp"),
-                "guarantee_letter": letter if any(letter.values()) else None,
-            },
-            "issue": True,
-            "due_date": self._given("due_date"),
-            "revision": revision,
+            "kind": self.get("payer-kind") or "person",
+            "is_patient": "payer-is_patient" in self.typed,
+            "name": self._given("payer-name"),
+            "inn": self._given("payer-inn"),
+            "kpp": self._given("payer-kpp"),
+            "guarantee_letter": letter if any(letter.values()) else None,
         }
 
     def _given(self, name: str) -> str | None:
