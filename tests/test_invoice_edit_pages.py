@@ -2,6 +2,7 @@
 
 import pytest
 
+from clinic import db
 from tests.browser import Person, quick_passwords, text  # noqa: F401
 from tests.given import line, made
 
@@ -71,6 +72,9 @@ def test_what_is_not_touched_stays(clinic, desk):
     assert {name: kept[name] for name in kept if name not in changed} == {
         name: draft[name] for name in draft if name not in changed
     }
+    with db.seeing(None), db.reading() as conn:
+        of_patient = "SELECT phone FROM invoice JOIN party ON party.id = patient_party WHERE invoice.id = %(id)s"
+        assert db.value(conn, of_patient, {"id": draft["id"]}) == "+7 900"
     # Who saves the form gives the prices by hand.
     assert [each | {"priced_by": None} for each in kept["lines"]] == [
         each | {"priced_by": None} for each in draft["lines"]
@@ -100,6 +104,8 @@ def test_nothing_typed_is_lost_when_it_is_wrong_or_comes_late(clinic, desk):
         assert f'value="{typed}"' in wrong.text, typed
     for field in ("lines-0-quantity", "payer-inn"):
         assert f'id="{field}-fault"' in wrong.text, field
+    # What is wrong stands where it is seen.
+    assert "<details open>" in wrong.text and "<details open>" not in form.text
     passed = desk.press(wrong, form_of(draft), do="save", **{"lines-0-quantity": "2", "payer-inn": ""})
     assert passed.status_code == 422 and 'id="due_date-fault"' in passed.text and 'value="2020-01-01"' in passed.text
     api = f"/v1/invoices/{draft['id']}"
