@@ -40,6 +40,7 @@ ROUTES = (
     "billing.comparing_routes",
     "billing.quote_change_routes",
     "billing.book_routes",
+    "billing.legal_reference_routes",
 )
 PAGES = (
     "clinic.pages",

@@ -37,10 +37,10 @@ class PackageSumsOut(ma.Schema):
 
 
 class DocumentWarningOut(ma.Schema):
-    """Something worth a look that stops nothing; `no` is which package of the document."""
+    """Something worth a look that stops nothing; `no` is which package of the document, where it is one."""
 
-    code = ma.fields.String(required=True, metadata={"enum": ["package_above_parts"]})
-    no = ma.fields.Integer(required=True)
+    code = ma.fields.String(required=True, metadata={"enum": ["package_above_parts", "legal_reference_missing"]})
+    no = ma.fields.Integer(required=True, allow_none=True)
     message = ma.fields.Nested(NamesOut, required=True)
 
 

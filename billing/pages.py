@@ -15,6 +15,7 @@ from billing import (
     invoices,
     invoicing,
     issuing,
+    legal_references,
     quote_codes,
     quote_page,
     quote_verification,
@@ -159,11 +160,13 @@ def print_quote(quote_id: UUID) -> str:
         quote, lines = quote_page.read(conn, http.actor(), quote_id, "print")
         branch = branches.of_id(conn, quote.branch_id)
         fingerprint = quote_verification.fingerprint(conn, quote)
+        references = legal_references.printed(conn, quote.date, lines)
     return render_template(
         "quote_print.html",
         document=quotes.as_json(quote, lines),
         requisites=branch.requisites,
         fingerprint=fingerprint,
+        references=references,
     )
 
 
@@ -240,6 +243,8 @@ def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
         branch = branches.of_id(conn, invoice.branch_id)
         money = till.of_invoice(conn, actor, invoice)
         approval = approvals.on_page_of(conn, actor, invoice)
+        references = legal_references.printed(conn, invoice.date, lines)
+        lacking = legal_references.lacking(conn, invoice.date)
     requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
     return {
         "document": invoices.as_json(invoice, lines),
@@ -247,6 +252,8 @@ def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
         "approval": approval,
         "requisites": requisites,
         "till": money,
+        "references": references,
+        "warnings": legal_references.warnings_json(lacking, invoice.date, lines),
         "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},
     }
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
+from billing import legal_references
 from billing.lines import MOST, REASON, Line, LineIn, Sums, kept
 from billing.package_lines import Group, asked
 from billing.pricing import answers, catalog_faults, needs_approval, priced
@@ -177,6 +178,7 @@ def worked_out(
     edited = replace(
         quote,
         date=terms.today if anew else quote.date,
+        lacking=legal_references.lacking(conn, terms.today) if anew else quote.lacking,
         valid_until=last_day,
         total=Sums.of(lines).total,
         **{name: wanted[name] for name in ("kind", "price_list", "comment", *DISCOUNT)},

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import quote_differences, quote_edits, quote_validity, quotes
+from billing import legal_references, quote_differences, quote_edits, quote_validity, quotes
 from billing.quote_differences import DifferencesOut, LineDifference
 from billing.quote_edits import Document, QuotePatch, Terms
 from billing.quote_validity import ExtensionOut
@@ -154,6 +154,7 @@ def _followed(
         revision=former.revision + 1,
         status="draft",
         date=change.today,
+        lacking=legal_references.lacking(change.conn, change.today),
         cancel_reason=None,
         # The former one goes up by one too: no two revisions ever share an ETag.
         row_version=former.row_version + 2,

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import discounts, quote_codes, quote_purge
+from billing import discounts, legal_references, quote_codes, quote_purge
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
 from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
 from clinic import db, fields, money
@@ -130,6 +130,8 @@ class Quote:
     approval: str
     edited_by: str
     total: Decimal
+    lacking: list[str]
+    """Legal references without a text in force on its date."""
     cancel_reason: str | None
     row_version: int
     created_at: datetime
@@ -170,6 +172,7 @@ SELECT quote.id, quote.code, revision.revision, quote.branch_id, branch.code AS 
        revision.price_list, revision.patient_party, revision.patient_ref,
        party.name AS patient_name, revision.comment, revision.discount_percent, revision.discount_amount,
        revision.discount_reason, revision.approval, revision.edited_by, revision.total,
+       legal_references_lacking(revision.date) AS lacking,
        revision.cancel_reason, revision.row_version, quote.created_at, revision.updated_at
   FROM quote_revision AS revision
   LEFT JOIN party ON party.id = revision.patient_party
@@ -355,7 +358,7 @@ def document_json(quote: Quote, lines: Sequence[QuoteLine]) -> dict[str, Any]:
         "approval": quote.approval,
         "lines": [line.as_json() for line in lines],
         "packages": packages_json(lines),
-        "warnings": warnings_json(lines),
+        "warnings": warnings_json(lines) + legal_references.warnings_json(quote.lacking, quote.date, lines),
         "totals": totals_json(lines),
     }
 

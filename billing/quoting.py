@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from billing import quote_codes
+from billing import legal_references, quote_codes
 from billing.lines import MOST, DiscountIn, LineIn, Sums, kept, packed
 from billing.pricing import catalog_faults, needs_approval, priced
 from billing.quotes import Quote, QuoteLine
@@ -89,6 +89,7 @@ def work_out(
         approval="required" if needs_approval(conn, actor, lines) else "none",
         edited_by=actor.label,
         total=Sums.of(lines).total,
+        lacking=legal_references.lacking(conn, today),
         cancel_reason=None,
         row_version=1,
         created_at=at,

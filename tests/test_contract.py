@@ -93,6 +93,7 @@ def known(clinic: given.Caller) -> dict[str, Iterator[str]]:
         # Not those that the examples sell: these may come to be sold no longer.
         "article": itertools.cycle(["ONC-REMOTE", "ONC-BOARD"]),
         "code": itertools.repeat("main"),
+        "reference": itertools.cycle(["paid_services", "vat_exemption"]),
         "discount_reason": itertools.repeat("repeat"),
         # Not the key that asks.
         "key_id": itertools.cycle([key(clinic) for _ in range(4)]),

@@ -68,6 +68,8 @@ HISTORY = {
     "refund": Rule(),
     "shift": Rule("closed_at IS NOT NULL"),
     "refund_reason": Rule(),
+    # That a period is ended or prolonged, and never for days that are over, is tried in `test_legal_references`.
+    "legal_reference": moving("valid"),
     "discount_approval": Rule(),
     "journal": Rule(),
     "journal_head": Rule(),

@@ -32,6 +32,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "access.md"
 READING = ("GET", "HEAD", "OPTIONS")
 OF_ALL_BRANCHES = {
     "article", "order_id", "doctor_id", "doctor_rank", "price_list", "package", "discount_reason", "filename",
+    "reference",
 }  # fmt: skip
 """Parameters that name what belongs to no branch: the catalog, and rules of the whole clinic."""
 CHOICES = {"kind", "way", "move"}

@@ -82,7 +82,7 @@ def test_a_package_is_one_line_per_part_with_its_share(clinic):
     ]  # fmt: skip
     assert quote["totals"]["subtotal"] == "28630.00"
     assert quote["totals"]["discount"] == "0.00"
-    assert quote["warnings"] == []
+    assert "package_above_parts" not in [each["code"] for each in quote["warnings"]]
 
 
 def test_two_packages_are_split_as_one_whole_and_a_document_tells_its_packages_apart(clinic):
@@ -146,7 +146,7 @@ def test_the_vat_is_inside_the_share_of_each_part(clinic):
 def test_a_package_dearer_than_its_parts_is_sold_with_a_warning(clinic, quick_passwords):  # noqa: F811
     given.package(clinic, "DEAR", total="30000")
     quote = clinic.quote(("ONC-CONS-1", "none"), BOTH, {"package": "DEAR"})
-    (warning,) = quote["warnings"]
+    (warning,) = (each for each in quote["warnings"] if each["code"] == "package_above_parts")
     assert (warning["code"], warning["no"]) == ("package_above_parts", 2)
     assert (
         warning["message"]["en"]
