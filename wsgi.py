@@ -82,7 +82,7 @@ WORK = (
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import clock, http, observing, openapi, pages, sealing, sessions
+    from clinic import budgets, clock, http, observing, openapi, pages, sealing, sessions
 
     settings = settings or from_environment()
     secret = settings.secret_key or pages.passing_secret()
@@ -103,6 +103,7 @@ def create_app(settings: Settings | None = None) -> App:
         CLINIC_SECRET=secret,
     )
     app.url_map.strict_slashes = False
+    budgets.set_up(app, settings.requests_per_minute)
     http.set_up(app, pages.problem_page)
     api = openapi.describe(app)
     for module in ROUTES:

@@ -102,6 +102,7 @@ def serving(
             "CLINIC_WORKERS": str(WORKERS),
             "CLINIC_THREADS": str(THREADS),
             "CLINIC_PIN_WORKERS": str(int(pinned)),
+            "CLINIC_REQUESTS_PER_MINUTE": "0",
             "CLINIC_SECRET_KEY": _SETTINGS.secret_key or "",
             "DATABASE_URL": urls.app,
         },

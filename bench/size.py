@@ -134,7 +134,7 @@ def _books(large: Urls) -> None:
 
 def _environment(urls: Urls) -> dict[str, str]:
     ours = {name: text for name, text in os.environ.items() if not name.startswith(("CLINIC_", "DATABASE_"))}
-    return ours | {"DATABASE_URL": urls.owner, "CLINIC_SECRET_KEY": "b" * 32}
+    return ours | {"DATABASE_URL": urls.owner, "CLINIC_SECRET_KEY": "b" * 32, "CLINIC_REQUESTS_PER_MINUTE": "0"}
 
 
 # ---- Lists ----

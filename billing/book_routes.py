@@ -5,14 +5,14 @@ from __future__ import annotations
 from flask import Response
 
 from billing import checking
-from clinic import http
+from clinic import budgets, http
 from clinic.jobs import JobOut
 
 bp = http.Blueprint("books", __name__, url_prefix="/v1", description="Whether the books are right")
 
 
 @bp.get("/books/check")
-@bp.contract(may="audit:read", gives={202: JobOut})
+@bp.contract(may="audit:read", gives={202: JobOut}, a_minute=budgets.COSTLY)
 def check_books() -> Response:
     """Check the books
 

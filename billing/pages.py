@@ -30,7 +30,7 @@ from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quote_page import InvoiceForm
 from billing.till import PaymentForm
-from clinic import access_log, branches, clock, db, forms, html, http
+from clinic import access_log, branches, budgets, clock, db, forms, html, http
 from clinic.command import Change
 from clinic.errors import Fault, IdempotencyKeyReused, InvalidInput, NotFound, Problem
 from clinic.settings import Settings
@@ -294,7 +294,7 @@ def _behind() -> Place | None:
 
 
 @bp.get("/accounting/invoices.csv")
-@html.page(may="exports:read")
+@html.page(may="exports:read", a_minute=budgets.COSTLY)
 def invoices_csv() -> Response:
     actor = http.actor()
     actor.must("invoices:read")

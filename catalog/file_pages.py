@@ -7,14 +7,14 @@ from marshmallow import ValidationError
 from werkzeug.wrappers import Response as AnyResponse
 
 from catalog import feed, price_lists, price_sheets, price_shelf, price_writing
-from clinic import clock, fields, html, http
+from clinic import budgets, clock, fields, html, http
 from clinic.errors import Fault, InvalidInput
 
 bp = Blueprint("price_file_pages", __name__)
 
 
 @bp.get("/prices/file")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=budgets.COSTLY)
 def price_file() -> AnyResponse:
     format, on = request.args.get("format", "pdf"), request.args.get("on") or None
     if format not in price_writing.FORMATS:

@@ -8,7 +8,7 @@ from flask import request
 from werkzeug.wrappers import Response as AnyResponse
 
 from catalog import price_sheets, price_shelf, price_template, price_writing
-from clinic import clock, db, errors, fields, http
+from clinic import budgets, clock, db, errors, fields, http
 
 bp = http.Blueprint("price_files", __name__, url_prefix="/v1", description="Price lists as files")
 
@@ -33,8 +33,9 @@ class TemplateQuery(http.Query):
     may="catalog:read",
     gives={200: None, 304: None},
     query=FileQuery,
-    refuses=(errors.NotFound, errors.TooManyRequests),
+    refuses=(errors.NotFound,),
     gives_file=list(_TYPES.values()),
+    a_minute=budgets.COSTLY,
 )
 def read_price_list_file(wanted: dict[str, Any], code: str) -> AnyResponse:
     """A price list of a day as CSV, XLSX, JSON or PDF

@@ -29,7 +29,7 @@ from catalog import (
 )
 from catalog.price_columns import HEADINGS
 from catalog.price_imports import OrderIn, RowsRefused
-from clinic import clock, db, forms, html, http, ids, jobs, kept_files
+from clinic import budgets, clock, db, forms, html, http, ids, jobs, kept_files
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, NotFound, Problem
 from clinic.kept_files import Brought
@@ -129,7 +129,7 @@ def prices() -> Response:
 
 
 @bp.post("/catalog/import")
-@html.page(may="catalog:write", files=kept_files.LARGEST_FORM, too_large=_too_large)
+@html.page(may="catalog:write", files=kept_files.LARGEST_FORM, too_large=_too_large, a_minute=budgets.COSTLY)
 def import_prices() -> AnyResponse:
     sent = _sent()
     raw = forms.given(forms.members(sent.typed, *_FIELDS))
@@ -265,7 +265,7 @@ def register() -> Response:
 
 
 @bp.post("/catalog/nomenclature")
-@html.page(may="catalog:write", files=kept_files.LARGEST_FORM, too_large=_register_too_large)
+@html.page(may="catalog:write", files=kept_files.LARGEST_FORM, too_large=_register_too_large, a_minute=budgets.COSTLY)
 def import_register() -> AnyResponse:
     sent = _sent()
     try:

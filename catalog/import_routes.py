@@ -10,7 +10,7 @@ from catalog import examples, nomenclature_imports, price_imports
 from catalog.nomenclature_imports import RegisterIn, RegisterOut
 from catalog.price_imports import ImportIn, ReportOut, RowsRefused
 from catalog.price_orders import OrderNumberTaken
-from clinic import fields, http, uploads
+from clinic import budgets, fields, http, uploads
 from clinic.jobs import JobOut
 
 bp = http.Blueprint("imports", __name__, url_prefix="/v1", description="Price lists from files")
@@ -26,7 +26,7 @@ class ImportQuery(http.Query):
 @bp.contract(
     may="catalog:write", takes=ImportIn, files=uploads.LARGEST, query=ImportQuery,
     gives={201: ReportOut, 200: ReportOut, 202: JobOut}, refuses=(RowsRefused, OrderNumberTaken), key="optional",
-    answers=examples.REPORT,
+    answers=examples.REPORT, a_minute=budgets.COSTLY,
 )  # fmt: skip
 def import_prices(sent: dict[str, Any], query: dict[str, Any]) -> Response:
     """Make a draft price order of a file
@@ -50,6 +50,7 @@ def import_prices(sent: dict[str, Any], query: dict[str, Any]) -> Response:
 @bp.contract(
     may="catalog:write", takes=RegisterIn, files=uploads.LARGEST, query=ImportQuery,
     gives={200: RegisterOut, 202: JobOut}, refuses=(RowsRefused,), key="optional", answers=examples.REGISTER,
+    a_minute=budgets.COSTLY,
 )  # fmt: skip
 def import_nomenclature(sent: dict[str, Any], query: dict[str, Any]) -> Response:
     """Take over the register of Order 804n from a file

@@ -341,7 +341,7 @@ def authenticate(authorization: str | None) -> Actor:
     if match is None:
         raise Unauthorized()
     now = clock.now()
-    with db.reading(walled=False) as conn:
+    with db.deciding(), db.reading(walled=False) as conn:
         caller = db.find(
             conn,
             _Caller,

@@ -11,8 +11,8 @@ from clinic import (
     branches,
     cli,
     fields,
-    http,
     settings,
+    strict_json,
     worker,
 )
 from clinic.auth import COMMAND_LINE
@@ -44,7 +44,7 @@ def create_branch(code: str, name: str, prefix: str) -> None:
 def set_requisites(code: str, file: Path) -> None:
     """Set a branch's requisites from a JSON file."""
     try:
-        wanted = branches.RequisitesIn().load(http.read_json(file.read_bytes()))
+        wanted = branches.RequisitesIn().load(strict_json.read(file.read_bytes()))
     except ma.ValidationError as exc:
         wrong = "; ".join(f"{fault.pointer}: {fault.message('en')}" for fault in fields.faults_in(exc.messages))
         raise click.ClickException(wrong) from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,13 +15,14 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import class_row
 
-from clinic import tracing
+from clinic import logs, tracing
 from clinic.errors import AlreadyExists, DatabaseAway
 from clinic.pool import COMMAND_LINE, EVERY_BRANCH, NO_BRANCH, SERVER, WORKER, Pool
 from clinic.pool import Connection as Connection
 
 _RETRY_NEEDS = 1.5
 _TRIES = 3
+_log = logging.getLogger("clinic.db")
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 Row = TypeVar("Row")
@@ -94,6 +96,20 @@ def reading(*, walled: bool = True) -> Iterator[Connection]:
     """
     with _opened().lend(_seen.get(), walled=walled) as conn:
         yield conn
+
+
+@contextmanager
+def deciding() -> Iterator[None]:
+    """Around what decides whether somebody may go on: where that cannot be read at all, nobody may.
+
+    Raises:
+        DatabaseAway: a table or a right to it is missing.
+    """
+    try:
+        yield
+    except psycopg.ProgrammingError as exc:
+        _log.error("what decides about requests cannot be read", extra={"told": logs.failure(exc)})
+        raise DatabaseAway() from exc
 
 
 @contextmanager

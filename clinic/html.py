@@ -23,7 +23,7 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import clock, dates, db, http, money, sessions, sign_in
+from clinic import budgets, clock, dates, db, http, money, sessions, sign_in
 from clinic.auth import Actor
 from clinic.errors import Problem, Refused, Unauthorized
 from clinic.sessions import Session, Step
@@ -91,13 +91,15 @@ def page(
     during: Collection[str] = (),
     files: int | None = None,
     too_large: Callable[[], AnyResponse] | None = None,
+    a_minute: int = budgets.USUAL,
 ) -> Callable[[View], View]:
     """A page for signed-in people who have the scope `may`, for all of them with `http.SIGNED_IN`, or for everybody
     with `http.PUBLIC`.
 
     Strangers who ask to read are sent to sign in, and who must take a step before all else to that step, unless the
     page is one `during` which it is taken. What changes anything comes from a form of ours. A form that brings a file
-    may have `files` bytes; one that has more is not read, and `too_large` answers it.
+    may have `files` bytes; one that has more is not read, and `too_large` answers it. What is
+    costly may be had `a_minute` times.
     """
 
     def decorate(view: View) -> View:
@@ -107,6 +109,7 @@ def page(
             if changes:
                 _must_come_from_here()
             known = _recognise() if may != http.PUBLIC or not (changes or http.for_programs()) else None
+            budgets.count(known.actor if known else None, view.__name__, a_minute)
             if may != http.PUBLIC:
                 waits = known is not None and known.step is not None and known.step not in during
                 if changes and (known is None or waits):

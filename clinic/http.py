@@ -7,12 +7,10 @@ parameters, one body parser, RFC 9457 problems, no default answer).
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlencode
 from uuid import UUID
@@ -25,7 +23,21 @@ from flask.json.provider import JSONProvider
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
-from clinic import api_keys, auth, command, db, errors, fields, idempotency, logs, observing, openapi, uploads
+from clinic import (
+    api_keys,
+    auth,
+    budgets,
+    command,
+    db,
+    errors,
+    fields,
+    idempotency,
+    logs,
+    observing,
+    openapi,
+    strict_json,
+    uploads,
+)
 from clinic.auth import Actor
 from clinic.command import Change
 from clinic.errors import Fault, InvalidInput, Problem
@@ -34,7 +46,6 @@ View = TypeVar("View", bound=Callable[..., Any])
 PUBLIC, SIGNED_IN = auth.PUBLIC, auth.SIGNED_IN
 LANGUAGES = ("ru", "en")
 LARGEST_BODY = 256 * 1024
-_DEEPEST = 32
 _JSON = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
 _KEY = re.compile(r"[\x21-\x7e]{8,255}")
 _log = logging.getLogger("clinic.http")
@@ -50,57 +61,7 @@ class _Json(JSONProvider):
         return dumped(obj).decode()
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
-        return read_json(s if isinstance(s, bytes) else s.encode())
-
-
-def read_json(raw: bytes) -> Any:
-    """One JSON text, read strictly: orjson would keep the last of two equal members without a word.
-
-    Raises:
-        UnreadableJson: not UTF-8, not JSON, NaN or Infinity, a number of more than 30 digits, nested too deep.
-        DuplicateMember: an object has a member twice.
-    """
-    try:
-        return json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_members_once,
-            parse_constant=_no_constant,
-            parse_int=_number,
-            parse_float=_number,
-        )
-    except (ValueError, RecursionError) as exc:
-        raise errors.UnreadableJson() from exc
-
-
-def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise errors.DuplicateMember()
-    for name in found:
-        if not name.isascii():
-            name.encode()  # half a surrogate pair could not even be named in the answer
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _number(text: str) -> int | float | Decimal:
-    if len(text) > 30:
-        raise ValueError("a number of too many digits")
-    if text.lstrip("-").isdigit():
-        return int(text)
-    # A whole number written 5.0 stays whole; every other one is a float and no field takes it.
-    exact = Decimal(text)
-    return exact if abs(exact) < 10**18 and exact % 1 == 0 else float(exact)
-
-
-def _nesting(value: Any, depth: int = 0) -> int:
-    if depth > _DEEPEST or not isinstance(value, dict | list):
-        return depth
-    inner = value.values() if isinstance(value, dict) else value
-    return max((_nesting(each, depth + 1) for each in inner), default=depth)
+        return strict_json.read(s if isinstance(s, bytes) else s.encode())
 
 
 class _Parser(FlaskParser):
@@ -134,7 +95,7 @@ def body() -> Any:
 
     Raises:
         UnsupportedMediaType: there is a body of another type.
-        TooLarge, UnreadableJson, DuplicateMember: see `read_json`.
+        TooLarge, UnreadableJson, DuplicateMember: see `strict_json.read`.
     """
     if "body" not in g:
         g.body = _read_body()
@@ -147,10 +108,7 @@ def _read_body() -> Any:
         return {}
     if request.mimetype != "application/json":
         raise errors.UnsupportedMediaType()
-    found = read_json(raw)
-    if _nesting(found) > _DEEPEST:
-        raise errors.UnreadableJson()
-    return found
+    return strict_json.read_shallow(raw)
 
 
 class Query(fields.Shape):
@@ -192,6 +150,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         answers: Any = None,
         gives_file: Sequence[str] = (),
         other_forms: Mapping[str, str] | None = None,
+        a_minute: int | None = budgets.USUAL,
     ) -> Callable[[View], View]:
         """Who may call, what comes in, what goes out and what is refused; also what the description says.
 
@@ -208,6 +167,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             example, answers: examples of the body and of the first answer.
             gives_file: media types of an answer that is a file; its status is 200.
             other_forms: media type -> example of the first answer in a form other than JSON.
+            a_minute: how often a caller may have something costly; None where requests are not counted at all.
         """
 
         def decorate(view: View) -> View:
@@ -229,7 +189,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if gives_file:
                 contents: dict[str, Any] = {each: {"schema": {}} for each in gives_file}
                 wrapped = self.doc(responses={"200": {"description": "the file", "content": contents}})(wrapped)
-            return cast(View, _guarded(wrapped, may, or_may, key, files))
+            return cast(View, _guarded(wrapped, may, or_may, key, files, a_minute))
 
         return decorate
 
@@ -243,15 +203,16 @@ def _without_query(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _guarded(
-    view: Callable[..., Any], may: str, or_may: str | None, key: str | None, files: int | None
+    view: Callable[..., Any], may: str, or_may: str | None, key: str | None, files: int | None, a_minute: int | None
 ) -> Callable[..., Any]:
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if may != PUBLIC:
-            g.actor = api_keys.authenticate(request.headers.get("Authorization"))
-            db.see(g.actor.branch_id)
-            if may != SIGNED_IN and not (or_may and g.actor.may(or_may)):
-                g.actor.must(may)
+            _recognise()
+        if a_minute is not None:
+            budgets.count(g.get("actor"), view.__name__, a_minute)
+        if may not in {PUBLIC, SIGNED_IN} and not (or_may and g.actor.may(or_may)):
+            g.actor.must(may)
         if files is not None:
             request.max_content_length = files
         _refuse_repeated_parameters()
@@ -263,6 +224,15 @@ def _guarded(
     wrapper.scope = may  # type: ignore[attr-defined]
     wrapper.or_scope = or_may  # type: ignore[attr-defined]
     return wrapper
+
+
+def _recognise() -> None:
+    try:
+        g.actor = api_keys.authenticate(request.headers.get("Authorization"))
+    except errors.Unauthorized:
+        budgets.count(None)  # whoever guesses keys is a stranger
+        raise
+    db.see(g.actor.branch_id)
 
 
 def _refuse_repeated_parameters() -> None:

@@ -41,7 +41,7 @@ def take(limit: Limit, key: str) -> None:
         TooManyRequests: there was no room for it; it was not counted, and Retry-After says when there will be.
     """
     now = clock.now()
-    with db.reading() as conn:
+    with db.deciding(), db.reading() as conn:
         taken, empty_at = conn.execute(
             """
             WITH taken AS (
@@ -61,6 +61,27 @@ def take(limit: Limit, key: str) -> None:
         raise TooManyRequests(max(1, limit.wait(empty_at or now + limit.within, now)))
 
 
+def add(limit: Limit, key: str, count: int) -> int:
+    """Count so many that were let through already; whole seconds to wait when that was one too many, else 0."""
+    now = clock.now()
+    with db.deciding(), db.reading(walled=False) as conn:
+        empty_at = db.value(
+            conn,
+            # What a crash would lose is a second of counting: no caller waits for the disk, or for a replica.
+            """
+            WITH added AS (
+              INSERT INTO rate_limit AS bucket (name, key, empty_at)
+              VALUES (%(name)s::text, %(key)s::text, %(now)s::timestamptz + %(added)s::interval)
+              ON CONFLICT (name, key) DO UPDATE
+                 SET empty_at = greatest(bucket.empty_at, %(now)s::timestamptz) + %(added)s::interval
+              RETURNING empty_at)
+            SELECT empty_at, set_config('synchronous_commit', 'off', true) FROM added
+            """,
+            {"name": limit.name, "key": key, "now": now, "added": limit.each * count},
+        )
+    return limit.wait(empty_at - limit.each, now)
+
+
 def must_have_room(limit: Limit, key: str) -> None:
     """Count nothing, and refuse where no more could be counted: for what is counted only when it has failed.
 
@@ -68,7 +89,7 @@ def must_have_room(limit: Limit, key: str) -> None:
         TooManyRequests: there is no room for one.
     """
     now = clock.now()
-    with db.reading() as conn:
+    with db.deciding(), db.reading() as conn:
         empty_at = db.value(
             conn,
             "SELECT empty_at FROM rate_limit WHERE name = %(name)s::text AND key = %(key)s::text",

@@ -41,6 +41,7 @@ def implied(scope: str, *, has_body: bool, files: bool, key: str | None, match: 
     """The refusals that follow from what a route takes."""
     yield InvalidInput
     yield errors.DatabaseAway
+    yield errors.TooManyRequests
     if scope != PUBLIC:
         yield errors.Unauthorized
         if scope != SIGNED_IN:

@@ -43,7 +43,7 @@ class BranchIn(fields.Shape):
 
 
 @bp.get("/health/live")
-@bp.contract(may=http.PUBLIC, gives={200: HealthOut})
+@bp.contract(may=http.PUBLIC, gives={200: HealthOut}, a_minute=None)
 def live() -> Response:
     """Whether this process answers
 
@@ -52,7 +52,7 @@ def live() -> Response:
 
 
 @bp.get("/health/ready")
-@bp.contract(may=http.PUBLIC, gives={200: ReadyOut})
+@bp.contract(may=http.PUBLIC, gives={200: ReadyOut}, a_minute=None)
 def ready() -> Response:
     """Whether the service can do its work
 

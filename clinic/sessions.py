@@ -137,7 +137,7 @@ def find(token: str) -> Session:
         Unauthorized: no such session, too long without use, past its end, or the account is closed.
     """
     now = clock.now()
-    with db.reading(walled=False) as conn:
+    with db.deciding(), db.reading(walled=False) as conn:
         row = db.find(
             conn,
             _Row,

@@ -223,6 +223,10 @@ class Settings:
     password_sign_in: bool = _setting("CLINIC_PASSWORD_SIGN_IN", True, _flag, "whether people may sign in by password")
     workers: int = _setting("CLINIC_WORKERS", 2, _whole(1, 64), "server processes")
     threads: int = _setting("CLINIC_THREADS", 4, _whole(1, 64), "threads, and database connections, of each process")
+    requests_per_minute: int = _setting(
+        "CLINIC_REQUESTS_PER_MINUTE", 1200, _whole(0, 1_000_000),
+        "requests a minute of each key, person and stranger's address, over all processes; 0: no limit at all",
+    )  # fmt: skip
     pin_workers: bool = _setting(
         "CLINIC_PIN_WORKERS", False, _flag, "keep each server process on a processor core of its own (Linux)"
     )

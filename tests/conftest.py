@@ -103,7 +103,7 @@ def _sweep(base: Path) -> None:
 
 # ---- End of the database ----
 
-SETTINGS = Settings(secret_key="k" * 32)
+SETTINGS = Settings(secret_key="k" * 32, requests_per_minute=0)
 
 
 @pytest.fixture
