@@ -34,6 +34,7 @@ ROUTES = (
     "billing.discount_routes",
     "billing.act_routes",
     "billing.credit_note_routes",
+    "billing.guarantee_letter_routes",
     "billing.payment_routes",
     "billing.quote_verification_routes",
     "billing.quote_link_routes",

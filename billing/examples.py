@@ -352,6 +352,21 @@ SHIFT: dict[str, Any] = {
 }
 CLOSE_IN: dict[str, Any] = {"counted": {"cash": "15300.00", "card": "5000.00"}}
 
+GUARANTEE_LETTERS: dict[str, Any] = {
+    "items": [
+        {
+            "inn": "7707083893",
+            "number": "ГП-2026/118",
+            "valid_until": "2026-12-31",
+            "limit": "150000.00",
+            "currency": "RUB",
+            "used": "14300.00",
+            "left": "135700.00",
+        }
+    ],
+    "next_cursor": None,
+}
+
 REFUSAL_IN: dict[str, Any] = {"reason": "Постоянным пациентам — не больше 10 %"}
 DECISIONS: dict[str, Any] = {
     "items": [

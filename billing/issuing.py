@@ -10,6 +10,7 @@ from uuid import UUID
 
 from billing import (
     discounts,
+    guarantee_letters,
     numbering,
     package_lines,
     pricing,
@@ -70,12 +71,14 @@ def issue(
         PriceChanged: a direct draft was made at other prices than this day's.
         DiscountAboveLimit: a discount waits for approval.
         RequisitesMissing: production, and the branch has no requisites.
+        GuaranteeLetterDiffers, GuaranteeLetterExpired, GuaranteeLimitExceeded: its guarantee letter does not cover it.
     """
     invoice.must_be_draft()
     day = _day_of_issue(change, invoice, wanted_date)
     if invoice.quote_id is None:
         _same_prices(change, invoice, lines, day)
     lines = [_taxed(change, invoice.id, line, day) for line in lines]
+    guarantee_letters.promised(change.conn, invoice, lines, day)
     issued = _numbered(change, invoice, day, day_given=wanted_date is not None)
     if production and issued.supplier and issued.supplier["sample"]:
         raise RequisitesMissing(branch=issued.branch)

@@ -11,6 +11,7 @@ from flask import Response, current_app, request
 from billing import (
     answers,
     examples,
+    guarantee_letters,
     invoice_editing,
     invoices,
     invoicing,
@@ -216,7 +217,7 @@ def _moved(change: Change, quote: Quote) -> Response:
 
 # ---- Invoices ----
 
-_ISSUING = (DiscountAboveLimit, NumberDateOrder, PriceChanged, RequisitesMissing)
+_ISSUING = (DiscountAboveLimit, NumberDateOrder, PriceChanged, RequisitesMissing, *guarantee_letters.REFUSALS)
 
 
 @bp.post("/quotes/<uuid:quote_id>/invoice")

@@ -13,7 +13,7 @@ from clinic import db
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from clinic.embedded import Cluster, Urls
-from tests import given, given_money, given_quotes
+from tests import given, given_money, given_payers, given_quotes
 from tests.conftest import SETTINGS
 from tests.running import new_database
 from wsgi import create_app
@@ -76,7 +76,7 @@ def _made(urls: Urls) -> dict[str, str]:
     lines = [{"position": 1, "amount": "300.00"}]
     note = given.made(clinic.post(f"/v1/invoices/{credited['id']}/credit-notes", {"lines": lines, "reason": "Ошибка"}))
     foreign = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")), payer=given.PAYER | {"ref": "P-2"})
-    rendered = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")))
+    rendered = clinic.invoice(clinic.quote(("ONC-CONS-1", "none")), payer=given_payers.INSURER)
     given.made(clinic.post(f"/v1/invoices/{rendered['id']}/acts", {}))
     given.made(clinic.get(f"/v1/invoices/{issued['id']}"))  # which is noted
     with change(COMMAND_LINE) as asked:

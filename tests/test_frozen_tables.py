@@ -70,6 +70,8 @@ HISTORY = {
     "refund_reason": Rule(),
     # That a period is ended or prolonged, and never for days that are over, is tried in `test_legal_references`.
     "legal_reference": moving("valid"),
+    # What is used of it moves by a trigger of the owner, with the invoices.
+    "guarantee_letter": Rule(),
     "discount_approval": Rule(),
     "journal": Rule(),
     "journal_head": Rule(),
