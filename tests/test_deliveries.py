@@ -40,6 +40,8 @@ START = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 @pytest.fixture
 def admin(opened):
+    # As the deliverer's own process has it: each of its threads sees every branch.
+    db.open_pool(opened.app, size=4, worker=True)
     app = create_app(replace(SETTINGS, webhooks_allow=HERE))
     given.main_branch()
     return given.caller(app, "*")
@@ -219,7 +221,8 @@ def test_an_endpoint_of_a_branch_hears_of_its_own_branch_and_of_what_is_of_none(
 
 
 def test_events_of_eight_writers_that_commit_late_are_all_delivered_once(database_url, receiver):
-    db.open_pool(database_url.app, size=16)
+    # As the deliverer's own process has it: its threads see every branch.
+    db.open_pool(database_url.app, size=16, worker=True)
     try:
         app = create_app(replace(SETTINGS, webhooks_allow=HERE))
         given.main_branch()
@@ -242,10 +245,12 @@ def test_events_of_eight_writers_that_commit_late_are_all_delivered_once(databas
 
         with ThreadPoolExecutor(10) as pool:
             workers = [pool.submit(work) for _ in range(2)]  # two deliverers beside each other
-            for each in [pool.submit(write, number) for number in range(8)]:
-                each.result()
-            assert soon(lambda: len(receiver.received) >= 192, 30), len(receiver.received)
-            over.set()
+            try:
+                for each in [pool.submit(write, number) for number in range(8)]:
+                    each.result()
+                assert soon(lambda: len(receiver.received) >= 192, 30), len(receiver.received)
+            finally:
+                over.set()  # or the deliverers would go on for ever
             for each in workers:
                 each.result()
         wanted = [each["id"] for each in admin.events() if each["object"]["type"] == "visit"]

@@ -128,12 +128,15 @@ def test_what_is_accepted_or_over_is_not_extended(quoted, move):
 def test_nothing_else_moves_a_last_day_or_a_revision(quoted, opened, attack):
     caller, quote = quoted
     made(post(caller, quote, "send"))
-    with psycopg.connect(opened.app) as conn, pytest.raises(pg.RestrictViolation):
+    with psycopg.connect(opened.app, options="-c clinic.branch=*") as conn, pytest.raises(pg.RestrictViolation):
         conn.execute(attack)
 
 
 def test_two_revisions_are_never_alive(quoted, opened):
-    with psycopg.connect(opened.app) as conn, pytest.raises(pg.UniqueViolation, match="quote_one_live_revision"):
+    with (
+        psycopg.connect(opened.app, options="-c clinic.branch=*") as conn,
+        pytest.raises(pg.UniqueViolation, match="quote_one_live_revision"),
+    ):
         conn.execute(
             """
             UPDATE quote_revision SET newest = false;

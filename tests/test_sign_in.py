@@ -300,7 +300,8 @@ def test_s14_nothing_is_changed_by_looking(clinic, quick_passwords):  # noqa: F8
                                                      "AND relnamespace = 'public'::regnamespace")]  # fmt: skip
             return {
                 table: db.value(conn, f"SELECT count(*) || coalesce(sum(hashtext(x::text)), 0)::text FROM {table} AS x")
-                for table in set(tables) - {"access_log", "api_key_secret", "staff_session"}
+                # Notes of looking; and a check of the books is a job for whoever asks for its verdict.
+                for table in set(tables) - {"access_log", "api_key_secret", "staff_session", "job"}
             }
 
     before = rows()

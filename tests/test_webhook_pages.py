@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from clinic import db
 from tests import given
 from tests.browser import Person, forms, quick_passwords, text  # noqa: F401
 from tests.conftest import SETTINGS
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 @pytest.fixture
 def api(opened):
+    # As the deliverer's own process has it: each of its threads sees every branch.
+    db.open_pool(opened.app, size=4, worker=True)
     app = create_app(replace(SETTINGS, webhooks_allow=HERE))
     app.config["PROPAGATE_EXCEPTIONS"] = False
     given.main_branch()
