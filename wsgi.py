@@ -83,7 +83,7 @@ WORK = (
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import budgets, clock, http, observing, openapi, pages, sealing, sessions
+    from clinic import budgets, clock, http, observing, openapi, pages, proxies, sealing, sessions
 
     settings = settings or from_environment()
     secret = settings.secret_key or pages.passing_secret()
@@ -112,7 +112,8 @@ def create_app(settings: Settings | None = None) -> App:
     for module in PAGES:
         app.register_blueprint(import_module(module).bp)
     observed = observing.Observed(logged=settings.log_requests, measured=settings.metrics_token is not None)
-    app.wsgi_app = observing.Front(feed.Front(app.wsgi_app), observed)  # type: ignore[method-assign]
+    named = proxies.Front(feed.Front(app.wsgi_app), proxies.trusted(settings.trusted_proxies))
+    app.wsgi_app = observing.Front(named, observed)  # type: ignore[method-assign]
     return app
 
 

@@ -209,6 +209,15 @@ class MethodNotAllowed(Problem):
     ru = "Этот метод здесь не разрешён\n\nЗаголовок Allow перечисляет разрешённые."
 
 
+class WrongHost(Problem):
+    """This service is not called that.
+
+    The header Host names another one than the address the service is given to people under."""
+
+    status = 400
+    ru = "Сервис называется иначе\n\nЗаголовок Host называет не тот адрес, под которым сервис открывают люди."
+
+
 class NotAcceptable(Problem):
     """No form of the answer is one that was asked for.
 

@@ -24,6 +24,7 @@ keepalive = 5
 backlog = 512
 limit_request_line = 4094
 limit_request_fields = 60
+forwarded_allow_ips = ""  # who called, and how, is read by `clinic.proxies` and the settings alone
 max_requests = 0  # renewing workers lifted the slowest answers fourfold
 # The workers' sign of life is a file: on a slow disk it would stop them. gunicorn makes one of its own there.
 _MEMORY = "/dev/shm"  # nosec B108

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 import flask_smorest
@@ -267,6 +267,7 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         g.walls = db.see_nothing()
         # Given by whoever calls, or by the layer that sees every request first.
         g.request_id = request.headers["X-Request-Id"]
+        _must_be_called_right(app.config["CLINIC"].public_url)
 
     @app.teardown_request
     def end(_error: BaseException | None) -> None:
@@ -311,6 +312,18 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         # Neither the exception's text nor the request: both may hold a person's name.
         _log.error("a defect", extra={"told": logs.failure(error)})
         return failed(errors.InternalError())
+
+
+def _must_be_called_right(public_url: str | None) -> None:
+    """Links and redirections name the host of the settings, and nobody may ask for another one.
+
+    Machines of ours that ask for health and figures know the server by its address alone."""
+    if public_url is None or request.path.startswith(("/health/", "/metrics")):
+        return
+    url = urlsplit(public_url.lower())
+    port = ":443" if url.scheme == "https" else ":80"
+    if request.environ.get("HTTP_HOST", "").lower().removesuffix(port) != url.netloc.removesuffix(port):
+        raise errors.WrongHost()
 
 
 SECURITY_HEADERS = (

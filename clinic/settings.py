@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from clinic import addresses
+from clinic import addresses, proxies
 from clinic.auth import ROLES
 
 PASSING = "passing-"
@@ -107,6 +107,11 @@ def _allowed(raw: str) -> str:
     return raw
 
 
+def _proxies(raw: str) -> str:
+    proxies.trusted(raw)
+    return raw
+
+
 def _names_of(known: Callable[[], Iterable[str]]) -> Callable[[str], frozenset[str]]:
     def read(raw: str) -> frozenset[str]:
         wanted = {each.strip() for each in raw.split(",")} - {""}
@@ -188,6 +193,10 @@ class Settings:
     public_url: str | None = _setting(
         "CLINIC_PUBLIC_URL", None, _public_url, "address people open; with https, cookies are sent over https only"
     )
+    trusted_proxies: str | None = _setting(
+        "CLINIC_TRUSTED_PROXIES", None, _proxies,
+        "addresses and networks, with commas between, of the proxies that may say by X-Forwarded-For who called",
+    )  # fmt: skip
     secret_key: str | None = _setting(
         "CLINIC_SECRET_KEY", None, _secret,
         "signs cursors and encrypts stored secrets; by default made at the first start and kept in the data folder",

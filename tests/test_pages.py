@@ -150,6 +150,7 @@ def test_the_session_cookie_is_for_our_pages_only(app):
 def test_with_https_the_session_cookie_goes_over_https_only(opened):
     given.main_branch()
     app = create_app(Settings(secret_key="k" * 32, public_url="https://clinic.example"))
+    app.config["SERVER_NAME"] = "clinic.example"
     answer = Person(app, "reception").sign_in()
     assert answer.headers["Set-Cookie"].startswith("__Host-session=")
     assert "Secure" in answer.headers["Set-Cookie"]

@@ -448,7 +448,9 @@ def test_from_is_a_least_price_and_no_price(stranger):
 
 
 def test_the_public_address_is_told_where_it_is_known(app, ahead):
-    away = Person(create_app(replace(SETTINGS, public_url="https://clinic.example/")))
+    app = create_app(replace(SETTINGS, public_url="https://clinic.example/"))
+    app.config["SERVER_NAME"] = "clinic.example"
+    away = Person(app)
     told = linked(away, "/prices")
     assert told["url"] == "https://clinic.example"
     offer = told["hasOfferCatalog"]["itemListElement"][0]["itemListElement"][0]

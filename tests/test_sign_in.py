@@ -252,6 +252,7 @@ def test_s12_a_cookie_that_was_planted_is_no_session_and_does_not_become_one(ann
 def test_s13_cookies_go_to_our_pages_over_https_alone(opened, quick_passwords):  # noqa: F811
     given.main_branch()
     app = create_app(Settings(secret_key="k" * 32, public_url="https://clinic.example"))
+    app.config["SERVER_NAME"] = "clinic.example"
     answer = Person(app, "reception").sign_in()
     cookies = answer.headers.getlist("Set-Cookie")
     assert sorted(each.partition("=")[0] for each in cookies) == ["__Host-known", "__Host-session"]
