@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -173,6 +173,13 @@ def locked_with_quote(change: Change, invoice_id: UUID) -> Invoice:
     if quote_id is not None:
         quotes.locked(change.conn, change.actor, quote_id)
     return invoices.locked(change.conn, change.actor, invoice_id)
+
+
+def due(change: Change, wanted: dict[str, Any], days: int | None) -> dict[str, Any]:
+    """The wanted invoice with the clinic's usual last day to pay where none is given: so many days from today."""
+    if wanted["due_date"] is not None or days is None:
+        return wanted
+    return wanted | {"due_date": change.today + timedelta(days=days)}
 
 
 def due_date_faults(due_date: date | None, day: date) -> list[Fault]:

@@ -148,7 +148,7 @@ def invoice_quote(quote_id: UUID) -> AnyResponse:
 
 
 def _make_invoice(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
-    document = invoicing.from_quote(change, quote_id, wanted)
+    document = invoicing.from_quote(change, quote_id, invoicing.due(change, wanted, _settings().due_days))
     issued, _ = issuing.issue(change, *document, wanted["date"], production=_settings().production)
     return issued.id
 

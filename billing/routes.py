@@ -238,7 +238,7 @@ def invoice_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
     with http.change() as change:
         if wanted["issue"]:
             change.actor.must("invoices:issue")
-        document = invoicing.from_quote(change, quote_id, wanted)
+        document = invoicing.from_quote(change, quote_id, invoicing.due(change, wanted, _settings().due_days))
         if wanted["issue"]:
             document = issuing.issue(change, *document, wanted["date"], production=_settings().production)
         return answers.of_invoice(change, 201, *document)
@@ -259,7 +259,9 @@ def create_invoice(wanted: dict[str, Any]) -> Response:
     Lines as a quote's, and a payer. It takes its number when it is issued. A discount above what its author may give
     alone makes its `approval` required: until a second person approves it, it is not issued."""
     with http.change() as change:
-        return answers.of_invoice(change, 201, *invoicing.direct(change, wanted))
+        return answers.of_invoice(
+            change, 201, *invoicing.direct(change, invoicing.due(change, wanted, _settings().due_days))
+        )
 
 
 @bp.get("/invoices")

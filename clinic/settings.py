@@ -179,6 +179,12 @@ class Settings:
     quote_days: int = _setting(
         "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for after its own, the last one included"
     )
+    due_days: int | None = _setting(
+        "CLINIC_DUE_DAYS",
+        None,
+        _whole(0, 3650),
+        "days from its making in which an invoice is to be paid; by default none",
+    )
     quote_purge_days: int = _setting(
         "CLINIC_QUOTE_PURGE_DAYS", 90, _whole(30, 3650),
         "days after its last one at which a quote that came to nothing is purged with the persons it names",

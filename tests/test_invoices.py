@@ -337,3 +337,14 @@ def test_production_issues_nothing_without_requisites(opened):
     refused = caller.post(f"/v1/quotes/{quote['id']}/invoice", {"payer": PAYER, "issue": True})
     assert (refused.status_code, refused.get_json()["code"]) == (409, "requisites_missing")
     assert made(caller.get("/v1/numbering/proof"))["series"] == []
+
+
+def test_an_invoice_is_due_when_the_clinic_usually_is_paid(opened):
+    app = create_app(Settings(secret_key="k" * 32, due_days=10))
+    given.main_branch()
+    given.sample()
+    clinic = given.caller(app, "*")
+    with given.day("2026-12-01"):
+        of_quote, direct = clinic.invoice(clinic.quote(("CT-ABD-RP", None))), clinic.draft(("CT-ABD-RP", None))
+        said = clinic.invoice(clinic.quote(("CT-ABD-RP", None)), due_date="2026-12-02")
+    assert [each["due_date"] for each in (of_quote, direct, said)] == ["2026-12-11", "2026-12-11", "2026-12-02"]
