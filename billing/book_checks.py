@@ -100,6 +100,24 @@ CHECKS = (
         """,
     ),
     Check(
+        "guarantee_letter",
+        "guarantee_letter",
+        # Whoever sees one branch does not see all that is used.
+        """
+        SELECT letter.id, format('of %%s %%s is used, but its invoices come to %%s', letter.number, used,
+                                 issued.amount)
+          FROM guarantee_letter AS letter
+         CROSS JOIN LATERAL (
+           SELECT coalesce(sum(total - credited), 0) AS amount
+             FROM invoice
+            WHERE invoice.number IS NOT NULL AND payer #>> '{guarantee_letter,number}' IS NOT NULL
+              AND payer ->> 'inn' = letter.insurer_inn
+              AND payer #>> '{guarantee_letter,number}' = letter.number) AS issued
+         WHERE letter.id > %(after)s::uuid AND letter.id <= %(until)s::uuid
+           AND current_setting('clinic.branch', true) = '*' AND letter.used <> issued.amount
+        """,
+    ),
+    Check(
         "paid_and_credited",
         "invoice",
         """

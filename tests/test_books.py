@@ -7,7 +7,7 @@ import pytest
 
 from billing import books, quote_purge, quote_validity
 from clinic import db
-from tests import given, given_quotes
+from tests import given, given_payers, given_quotes
 from tests.given import line, made
 from tests.given_money import invoice, paid, payment, refunded
 
@@ -37,6 +37,7 @@ def kept(clinic, opened):
     keep_quotes(clinic)
     keep_money(clinic)
     keep_approvals(clinic)
+    clinic.invoice(clinic.quote(("CT-ABD-RP", None)), payer=given_payers.INSURER)
     return clinic
 
 
@@ -190,6 +191,7 @@ OFFENCES = [
     ("quote_in_journal", "UPDATE quote_revision SET status = 'accepted' WHERE status = 'sent'"),
     ("invoice_hash", "UPDATE party SET digest = 'x'"),
     ("numbers", "UPDATE invoice SET date = date - 1 WHERE sequence = 2"),
+    ("guarantee_letter", "UPDATE guarantee_letter SET used = used - 1"),
     ("numbers", "UPDATE invoice SET sequence = 100 WHERE sequence = 2"),
 ]
 
