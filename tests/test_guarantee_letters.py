@@ -140,8 +140,11 @@ def test_the_application_cannot_move_a_letter(clinic, opened, column):
 def test_two_invoices_at_once_never_exceed_the_limit_together(cluster):
     with running.new_database(cluster) as urls, running.service(urls) as service:
         desk = service.branch()
-        for turn in range(5):
-            answers = two_at_once(desk, insurer(number=f"ГП-{turn}"))
+        for turn in range(10):
+            payer = insurer(number=f"ГП-{turn}", limit="15000.00")
+            # A letter that is new would be waited for by its unique key alone.
+            running.made(desk.invoice(desk.quote(), payer=payer))
+            answers = two_at_once(desk, payer)
             assert seen(answers) == {"200": 1, "409 guarantee_limit_exceeded": 1}
         desk.check_books()
 
