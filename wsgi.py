@@ -112,8 +112,8 @@ def create_app(settings: Settings | None = None) -> App:
     for module in PAGES:
         app.register_blueprint(import_module(module).bp)
     observed = observing.Observed(logged=settings.log_requests, measured=settings.metrics_token is not None)
-    named = proxies.Front(feed.Front(app.wsgi_app), proxies.trusted(settings.trusted_proxies))
-    app.wsgi_app = observing.Front(named, observed)  # type: ignore[method-assign]
+    called = proxies.Front(app.wsgi_app, proxies.trusted(settings.trusted_proxies))
+    app.wsgi_app = observing.Front(feed.Front(called), observed)  # type: ignore[method-assign]
     return app
 
 
