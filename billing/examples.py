@@ -225,6 +225,7 @@ INVOICE: dict[str, Any] = {
     "comment": None,
     **_NO_DISCOUNT,
     "approval": "none",
+    "consent_ref": None,
     "lines": [
         {**line, "quote_position": line["position"], "credited_quantity": "0", "credited_amount": "0.00"}
         for line in (_CONSULTATION, _MSCT)

@@ -97,6 +97,9 @@ class InvoiceOut(ma.Schema):
     discount_amount = ma.fields.String(required=True, allow_none=True)
     discount_reason = ma.fields.String(required=True, allow_none=True)
     approval = ma.fields.String(required=True, metadata={"enum": ["none", "required", "granted"]})
+    consent_ref = ma.fields.String(
+        required=True, allow_none=True, metadata={"description": "the consent to what goes beyond a firm quote"}
+    )
     lines = ma.fields.List(ma.fields.Nested(InvoiceLineOut), required=True)
     packages = ma.fields.List(ma.fields.Nested(PackageSumsOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
@@ -165,6 +168,7 @@ class Invoice:
     discount_amount: Decimal | None
     discount_reason: str | None
     approval: str
+    consent_ref: str | None
     edited_by: str
     total: Decimal
     paid: Decimal
@@ -208,7 +212,7 @@ SELECT invoice.id, invoice.branch_id, branch.code AS branch, status, quote_id, q
        due_date, issued_at, issued_by, supplier, patient_party, patient_ref, patient.name AS patient_name, payer_party,
        payer_ref, payer_party.name AS payer_name, payer, price_list, comment, discount_percent, discount_amount,
        discount_reason,
-       approval, edited_by, total, paid, credited, content_sha256, invoice.row_version, invoice.created_at,
+       approval, consent_ref, edited_by, total, paid, credited, content_sha256, invoice.row_version, invoice.created_at,
        invoice.updated_at
   FROM invoice
   JOIN branch ON branch.id = invoice.branch_id
@@ -359,6 +363,7 @@ def as_json(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, Any]:
         "discount_amount": money.text_or_none(invoice.discount_amount),
         "discount_reason": invoice.discount_reason,
         "approval": invoice.approval,
+        "consent_ref": invoice.consent_ref,
         "lines": [line.as_json() for line in lines],
         "packages": packages_json(lines),
         "totals": totals_json(lines),

@@ -12,12 +12,13 @@ from psycopg.types.json import Jsonb
 
 from billing import discounts, invoices, parts, payers, quotes
 from billing.invoices import Invoice, InvoiceLine
-from billing.lines import MOST, Sums, kept, packed
+from billing.lines import MOST, ExtraLineIn, Sums, kept, packed
 from billing.parts import PartIn
 from billing.payers import PayerIn
 from billing.pricing import needs_approval, priced
+from billing.quotes import Quote
 from billing.quoting import DocumentIn
-from clinic import branches, db, fields, ids, money, parties
+from clinic import branches, db, errors, fields, ids, money, parties
 from clinic.command import Change
 from clinic.errors import Conflict, Fault, InvalidInput
 from clinic.money import ZERO
@@ -33,6 +34,17 @@ class QuoteAlreadyInvoiced(Conflict):
     ru = "По этой смете всё уже выставлено\n\nПоле `invoice` называет счёт, сделанный из неё."
 
 
+CONSENT = r"[\x21-\x7e]{1,64}"
+errors.describe(
+    {
+        "consent_needed": (
+            "Смета твёрдая: на услуги сверх неё нужно согласие, укажите его в consent_ref.",
+            "The quote is firm: what goes beyond it needs a consent; give its consent_ref.",
+        )
+    }
+)
+
+
 class FromQuoteIn(fields.Shape):
     """An invoice made from a quote: without `lines`, all that is left of it."""
 
@@ -41,6 +53,13 @@ class FromQuoteIn(fields.Shape):
     date = fields.Day(load_default=None, allow_none=True, metadata={"description": "day of issue; today by default"})
     due_date = fields.Day(load_default=None, allow_none=True)
     lines = fields.Many(fields.Nested(PartIn), least=1, most=MOST, load_default=None, allow_none=True)
+    extra_lines = fields.Many(
+        fields.Nested(ExtraLineIn), most=MOST, load_default=list,
+        metadata={"description": "services beyond the quote, at today's prices; of a firm quote with `consent_ref`"},
+    )  # fmt: skip
+    consent_ref = fields.Form(
+        CONSENT, load_default=None, allow_none=True, metadata={"description": "your reference of the signed consent"}
+    )
     revision = fields.Whole(1, 100_000, load_default=None, allow_none=True)
     comment = fields.Text(1000, load_default=None, allow_none=True)
 
@@ -73,7 +92,9 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
     has_patient = quote.patient_ref is not None
     if faults := faults + payers.faults(change.conn, wanted["payer"], quote.price_list, has_patient=has_patient):
         raise InvalidInput(faults)
+    extra = _extra(change, quote, wanted)
     lines = parts.taken(change.conn, quote, wanted["lines"])
+    lines += [replace(line, position=len(lines) + line.position) for line in extra]
     if quote.status != "accepted":
         quote = quotes.set_status(change, quote, "accepted")
     payer, frozen = payers.add(change.conn, wanted["payer"], quote.patient_ref, quote.patient_name)
@@ -97,9 +118,28 @@ def from_quote(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> Docume
         discount_amount=quote.discount_amount,
         discount_reason=quote.discount_reason,
         approval=quote.approval,
+        consent_ref=wanted["consent_ref"],
         total=Sums.of(lines).total,
     )
     return _insert(change, invoice, lines)
+
+
+def _extra(change: Change, quote: Quote, wanted: dict[str, Any]) -> list[InvoiceLine]:
+    """Lines beyond the quote; of a firm one only with consent (consumer law, article 33; domain rule 27).
+
+    Raises:
+        InvalidInput: names every wrong place.
+    """
+    if not wanted["extra_lines"]:
+        return []
+    document = {"lines": wanted["extra_lines"]}
+    found, faults = priced(change.conn, change.actor, change.today, quote.price_list, document)
+    faults = [replace(each, pointer=each.pointer.replace("/lines", "/extra_lines", 1)) for each in faults]
+    if quote.kind == "firm" and wanted["consent_ref"] is None:
+        faults.append(Fault("/consent_ref", "consent_needed"))
+    if faults:
+        raise InvalidInput(faults)
+    return [InvoiceLine(**kept(line), quote_position=None) for line in found]
 
 
 def direct(change: Change, wanted: dict[str, Any]) -> Document:
@@ -140,6 +180,7 @@ def direct(change: Change, wanted: dict[str, Any]) -> Document:
         discount_amount=wanted["discount_amount"],
         discount_reason=wanted["discount_reason"],
         approval="required" if needs_approval(conn, change.actor, found) else "none",
+        consent_ref=None,
         total=Sums.of(lines).total,
     )
     return _insert(change, invoice, lines)
@@ -250,10 +291,11 @@ WITH made AS (
   INSERT INTO invoice
          (id, branch_id, status, quote_id, quote_revision, date, due_date, patient_party, patient_ref, payer_party,
           payer_ref, payer, price_list, comment, discount_percent, discount_amount, discount_reason, approval,
-          edited_by, subtotal, discount, total, created_at, created_by, updated_at)
+          consent_ref, edited_by, subtotal, discount, total, created_at, created_by, updated_at)
   VALUES (%(id)s, %(branch_id)s, 'draft', %(quote_id)s, %(quote_revision)s, %(date)s, %(due_date)s, %(patient_party)s,
           %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s, %(comment)s,
-          %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(approval)s, %(edited_by)s, %(subtotal)s,
+          %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(approval)s, %(consent_ref)s,
+          %(edited_by)s, %(subtotal)s,
           %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
 """
 LINES = """

@@ -75,8 +75,9 @@ def issue(
     """
     invoice.must_be_draft()
     day = _day_of_issue(change, invoice, wanted_date)
-    if invoice.quote_id is None:
-        _same_prices(change, invoice, lines, day)
+    # What comes from a quote is never priced again; what goes beyond it is, as in a direct draft.
+    if own := [line for line in lines if line.quote_position is None]:
+        _same_prices(change, invoice, own, day)
     lines = [_taxed(change, invoice.id, line, day) for line in lines]
     guarantee_letters.promised(change.conn, invoice, lines, day)
     issued = _numbered(change, invoice, day, day_given=wanted_date is not None)

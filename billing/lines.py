@@ -96,6 +96,13 @@ class LineIn(DiscountIn):
             raise ma.ValidationError({name: ["not_with_package"] for name in sorted(beyond)})
 
 
+class ExtraLineIn(LineIn):
+    """One wanted service beyond a quote, at the list's price: no package, no discount."""
+
+    class Meta(LineIn.Meta):
+        exclude = ("package", "discount_percent", "discount_amount", "discount_reason")
+
+
 _OF_SERVICES = ("doctor_rank", "doctor", "unit_price", "price_reason")
 
 

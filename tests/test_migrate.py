@@ -102,7 +102,7 @@ def test_what_was_issued_before_lines_had_doctors_keeps_its_hash(empty, monkeypa
         found = conn.execute(
             "SELECT status, content_version, content_sha256 = invoice_digest(invoice) FROM invoice ORDER BY status"
         ).fetchall()
-    assert found == [("draft", 2, None), ("issued", 1, True)]
+    assert found == [("draft", 3, None), ("issued", 1, True)]
 
 
 CANCELLED_BEFORE_CREDIT_NOTES_HAD_LINES = """
