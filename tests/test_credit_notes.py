@@ -495,7 +495,7 @@ def attacked(clinic, three):
 
 
 def attack(url, statement, ids):
-    with psycopg.connect(url) as conn:
+    with psycopg.connect(url, options="-c clinic.branch=*") as conn:
         cursor = psycopg.ClientCursor(conn)
         cursor.execute(statement.encode(), ids)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
