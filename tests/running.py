@@ -33,6 +33,7 @@ from clinic import branches, child, db
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
 from clinic.embedded import CHECKOUT, Cluster, Urls
+from clinic.errors import DatabaseAway
 from tests import given, given_money
 from tests.conftest import TEMPLATE
 
@@ -216,10 +217,18 @@ def new_database(cluster: Cluster, of: str = TEMPLATE) -> Iterator[Urls]:
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def _answers() -> bool:
+    with suppress(DatabaseAway), db.reading() as conn:
+        return bool(db.value(conn, "SELECT true"))
+    return False
+
+
 @contextmanager
 def opened(urls: Urls) -> Iterator[None]:
     db.open_pool(urls.owner, size=2)  # it becomes the application by itself, and passes by any proxy
     try:
+        # On a busy machine the first connection takes longer than a request may wait for it.
+        assert soon(_answers, 20), "the database does not answer"
         with db.seeing(None):
             yield
     finally:
