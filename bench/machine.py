@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psycopg
 
@@ -89,30 +90,36 @@ def key() -> str:
 def serving(
     target: str, urls: Urls, ready: str, *, pinned: bool = False, env: Mapping[str, str] | None = None
 ) -> Iterator[Address]:
-    """gunicorn with the service's own settings on `target`, from the first 200 of the path `ready` on."""
+    """gunicorn with the service's own settings on `target`, from the first 200 of the path `ready` on.
+
+    Its log, a line for each request as in a clinic, goes into a file that is shown where the server does not start.
+    """
     address = "127.0.0.1", _free_port()
     given = {name: text for name, text in os.environ.items() if not name.startswith("CLINIC_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "-c", "python:clinic.gunicorn_conf", target],
-        cwd=CHECKOUT,
-        env=given
-        | dict(env or {})
-        | {
-            "CLINIC_PORT": str(address[1]),
-            "CLINIC_WORKERS": str(WORKERS),
-            "CLINIC_THREADS": str(THREADS),
-            "CLINIC_PIN_WORKERS": str(int(pinned)),
-            "CLINIC_REQUESTS_PER_MINUTE": "0",
-            "CLINIC_SECRET_KEY": _SETTINGS.secret_key or "",
-            "DATABASE_URL": urls.app,
-        },
-    )
-    try:
-        _wait_until_ready(process, address, ready)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(25)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", "python:clinic.gunicorn_conf", target],
+            cwd=CHECKOUT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=given
+            | dict(env or {})
+            | {
+                "CLINIC_PORT": str(address[1]),
+                "CLINIC_WORKERS": str(WORKERS),
+                "CLINIC_THREADS": str(THREADS),
+                "CLINIC_PIN_WORKERS": str(int(pinned)),
+                "CLINIC_REQUESTS_PER_MINUTE": "0",
+                "CLINIC_SECRET_KEY": _SETTINGS.secret_key or "",
+                "DATABASE_URL": urls.app,
+            },
+        )
+        try:
+            _wait_until_ready(process, address, ready, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(25)
 
 
 def _free_port() -> int:
@@ -120,14 +127,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], address: Address, path: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], address: Address, path: str, log: IO[bytes]) -> None:
     end = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < end:
         with suppress(OSError):
             if fetch(address, path)[0] == 200:
                 return
         time.sleep(0.05)
-    raise SystemExit("the web server did not start; its own words stand above")
+    log.seek(0)
+    raise SystemExit(f"the web server did not start:\n{log.read().decode(errors='replace')}")
 
 
 def fetch(address: Address, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -145,16 +145,23 @@ _FILTERS: dict[str, list[dict[str, Any]]] = {
     "invoices": [
         {}, {"status": "issued"}, {"status": "cancelled"}, {"status": "draft"}, {"payment_status": "unpaid"},
         {"payment_status": "partially_paid"}, {"payment_status": "paid"}, {"payment_status": "settled"},
-        {"payer": "P-17"}, {"payer": "INS-1"}, {"payer": "P-17", "payment_status": "unpaid"}, {"patient": "P-18"},
-        {"patient": "INS-1", "status": "issued"}, {"number": "2026-000777"}, {"since": _DAY, "until": _DAY},
+        {"payer": "P-17"}, {"payer": "P-17", "payment_status": "unpaid"}, {"patient": "P-18"},
+        *({who: "INS-1", **state} for who in ("payer", "patient") for state in (
+            {}, {"status": "issued"}, {"status": "cancelled"}, {"payment_status": "unpaid"},
+            {"payment_status": "partially_paid"}, {"payment_status": "paid"}, {"payment_status": "settled"},
+        )),
+        {"number": "2026-000777"},
+        {"since": _DAY, "until": _DAY}, {"status": "cancelled", "since": _DAY, "until": _DAY},
     ],
     "quotes": [
         {}, {"status": "draft"}, {"status": "sent"}, {"status": "accepted"}, {"status": "invoiced"},
         {"status": "declined"}, {"status": "expired"}, {"patient": "P-17"}, {"patient": "INS-1"},
-        {"patient": "INS-1", "status": "sent"}, {"code": "0000000FF"}, {"since": _DAY, "until": _DAY},
+        *({"patient": "INS-1", "status": status} for status in ("draft", "sent", "accepted", "invoiced", "expired")),
+        {"code": "0000000FF"}, {"since": _DAY, "until": _DAY}, {"status": "accepted", "since": _DAY, "until": _DAY},
     ],
     "payments": [
-        {}, {"tender": "cash"}, {"tender": "card"}, {"payer": "P-17"}, {"payer": "INS-1"}, {"source": "terminal-4"},
+        {}, {"tender": "cash"}, {"tender": "card"}, {"payer": "P-17"}, {"payer": "INS-1"},
+        *({"payer": "INS-1", "tender": tender} for tender in ("cash", "card", "transfer")), {"source": "terminal-4"},
         {"source": "terminal-4", "external_ref": "400004"}, {"since": _DAY, "until": _DAY},
     ],
 }  # fmt: skip
@@ -255,10 +262,9 @@ def _ceiling_ms(pgbench: Path, urls: Urls, name: str, behind: list[str] | None) 
 def _issuing(small: Urls, large: Urls, wanted: argparse.Namespace) -> None:
     """Rounds on both sizes in turn; each makes its quotes first, which is not timed."""
     rates: dict[str, list[float]] = {"small": [], "large": []}
-    quiet = {"CLINIC_LOG_REQUESTS": "0"}
     with (
-        machine.serving("wsgi:app", small, "/health/ready", env=quiet) as of_small,
-        machine.serving("wsgi:app", large, "/health/ready", env=quiet) as of_large,
+        machine.serving("wsgi:app", small, "/health/ready") as of_small,
+        machine.serving("wsgi:app", large, "/health/ready") as of_large,
     ):
         callers = {"small": (of_small, _key(small)), "large": (of_large, _key(large))}
         for round_ in range(wanted.rounds + 1):

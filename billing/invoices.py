@@ -279,7 +279,7 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
                 WHEN 'partially_paid' THEN paid + credited < total AND paid > 0
                 WHEN 'settled' THEN paid + credited >= total AND credited > 0 AND credited >= paid
                 ELSE paid + credited >= total AND (credited = 0 OR credited < paid) END)
-           AND (%(owed)s::boolean IS NULL OR number IS NOT NULL AND paid + credited < total)
+           AND (%(owed)s::boolean IS NULL OR status = 'issued' AND paid + credited < total)
            AND (%(payer)s::text IS NULL OR payer_ref = %(payer)s::text)
            AND (%(patient)s::text IS NULL OR patient_ref = %(patient)s::text)
            AND (%(number)s::text IS NULL OR number = %(number)s::text)
@@ -294,7 +294,7 @@ def page(conn: db.Connection, actor: Actor, wanted: dict[str, Any], behind: list
             "branch": actor.branch_id,
             "status": wanted.get("status"),
             "payment": wanted.get("payment_status"),
-            # Said once more in the words of the index: few invoices are owed among many.
+            # Said once more in the words of the indexes: few invoices are owed among many.
             "owed": True if wanted.get("payment_status") in ("unpaid", "partially_paid") else None,
             "payer": wanted.get("payer"),
             "patient": wanted.get("patient"),
