@@ -231,6 +231,7 @@ INVOICE: dict[str, Any] = {
         for line in (_CONSULTATION, _MSCT)
     ],
     "packages": [],
+    "warnings": [],
     "totals": _TOTALS,
     "paid": "0.00",
     "credited": "0.00",

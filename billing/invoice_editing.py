@@ -119,7 +119,8 @@ def edit(change: Change, invoice: Invoice, lines: list[InvoiceLine], given: dict
         row_version=invoice.row_version + 1,
         updated_at=change.at,
     )
-    edited = replace(edited, approval=_write(change.conn, edited, new_lines))
+    approval, lacking = _write(change.conn, edited, new_lines)
+    edited = replace(edited, approval=approval, lacking=lacking)
     if new_lines is not lines:
         _replace_lines(change.conn, edited, new_lines)
     return edited, new_lines
@@ -147,10 +148,10 @@ def _approval(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) ->
     return "none" if invoice.quote_id is None else invoice.approval
 
 
-def _write(conn: db.Connection, invoice: Invoice, lines: Sequence[InvoiceLine]) -> str:
+def _write(conn: db.Connection, invoice: Invoice, lines: Sequence[InvoiceLine]) -> tuple[str, list[str]]:
+    """Write the draft; returns what the database says of it: its approval, and legal references it lacks."""
     sums = Sums.of(lines)
-    approval: str = db.value(
-        conn,
+    (row,) = conn.execute(
         """
         UPDATE invoice
            SET date = %(date)s, due_date = %(due_date)s, price_list = %(price_list)s,
@@ -161,11 +162,11 @@ def _write(conn: db.Connection, invoice: Invoice, lines: Sequence[InvoiceLine]) 
                subtotal = %(subtotal)s, discount = %(discount)s, total = %(total)s, row_version = %(row_version)s,
                updated_at = %(updated_at)s
          WHERE id = %(id)s
-        RETURNING approval
+        RETURNING approval, legal_references_lacking(date)
         """,
         vars(invoice) | {"payer": Jsonb(invoice.payer), "subtotal": sums.subtotal, "discount": sums.discount},
-    )
-    return approval
+    ).fetchall()
+    return row
 
 
 def _replace_lines(conn: db.Connection, invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:

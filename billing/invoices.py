@@ -17,8 +17,9 @@ from uuid import UUID
 
 import marshmallow as ma
 
+from billing import legal_references
 from billing.lines import Line, LineOut, TotalsOut, shown_quantity, totals_json
-from billing.package_lines import PackageSumsOut, packages_json
+from billing.package_lines import DocumentWarningOut, PackageSumsOut, packages_json, warnings_json
 from billing.payers import PayerOut
 from billing.quotes import PersonOut
 from clinic import db, money
@@ -102,6 +103,7 @@ class InvoiceOut(ma.Schema):
     )
     lines = ma.fields.List(ma.fields.Nested(InvoiceLineOut), required=True)
     packages = ma.fields.List(ma.fields.Nested(PackageSumsOut), required=True)
+    warnings = ma.fields.List(ma.fields.Nested(DocumentWarningOut), required=True)
     totals = ma.fields.Nested(TotalsOut, required=True)
     paid = ma.fields.String(required=True)
     credited = ma.fields.String(required=True)
@@ -173,6 +175,8 @@ class Invoice:
     total: Decimal
     paid: Decimal
     credited: Decimal
+    lacking: list[str]
+    """Legal references without a text in force on its date."""
     content_sha256: bytes | None
     row_version: int
     created_at: datetime
@@ -212,8 +216,8 @@ SELECT invoice.id, invoice.branch_id, branch.code AS branch, status, quote_id, q
        due_date, issued_at, issued_by, supplier, patient_party, patient_ref, patient.name AS patient_name, payer_party,
        payer_ref, payer_party.name AS payer_name, payer, price_list, comment, discount_percent, discount_amount,
        discount_reason,
-       approval, consent_ref, edited_by, total, paid, credited, content_sha256, invoice.row_version, invoice.created_at,
-       invoice.updated_at
+       approval, consent_ref, edited_by, total, paid, credited, legal_references_lacking(date) AS lacking,
+       content_sha256, invoice.row_version, invoice.created_at, invoice.updated_at
   FROM invoice
   JOIN branch ON branch.id = invoice.branch_id
   JOIN party AS payer_party ON payer_party.id = invoice.payer_party
@@ -366,6 +370,7 @@ def as_json(invoice: Invoice, lines: Sequence[InvoiceLine]) -> dict[str, Any]:
         "consent_ref": invoice.consent_ref,
         "lines": [line.as_json() for line in lines],
         "packages": packages_json(lines),
+        "warnings": warnings_json(lines) + legal_references.warnings_json(invoice.lacking, invoice.date, lines),
         "totals": totals_json(lines),
         "paid": money.text(invoice.paid),
         "credited": money.text(invoice.credited),

@@ -254,6 +254,7 @@ def _blank(change: Change) -> dict[str, Any]:
         "supplier": None,
         "paid": ZERO,
         "credited": ZERO,
+        "lacking": [],
         "content_sha256": None,
         "row_version": 1,
         "edited_by": change.actor.label,
@@ -270,8 +271,9 @@ def _insert(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) -> D
     """
     sums = Sums.of(lines)
     with discounts.within_limits(quote=invoice.quote_id):
-        change.conn.execute(
-            _INSERT + LINES,
+        lacking: list[str] = db.value(
+            change.conn,
+            _INSERT + LINES + _LACKING,
             vars(invoice)
             | {
                 "payer": Jsonb(invoice.payer),
@@ -283,7 +285,7 @@ def _insert(change: Change, invoice: Invoice, lines: Sequence[InvoiceLine]) -> D
         )
     made_from = {"quote": invoice.quote_id} if invoice.quote_id else {}
     change.record("invoice.created", invoice.id, invoice.branch_id, total=money.text(sums.total), **made_from)
-    return invoice, list(lines)
+    return replace(invoice, lacking=lacking), list(lines)
 
 
 _INSERT = """
@@ -296,7 +298,8 @@ WITH made AS (
           %(patient_ref)s, %(payer_party)s, %(payer_ref)s, %(payer)s, %(price_list)s, %(comment)s,
           %(discount_percent)s, %(discount_amount)s, %(discount_reason)s, %(approval)s, %(consent_ref)s,
           %(edited_by)s, %(subtotal)s,
-          %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)),
+          %(discount)s, %(total)s, %(created_at)s, %(by)s, %(updated_at)s)
+  RETURNING legal_references_lacking(date) AS lacking),
 """
 LINES = """
 filled AS (
@@ -312,3 +315,4 @@ moved AS (
 INSERT INTO invoice_line SELECT filled.* FROM filled
 """
 """The last parts of a statement: the lines of a draft, and what they take of its quote."""
+_LACKING = "RETURNING (SELECT lacking FROM made)"

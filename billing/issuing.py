@@ -184,7 +184,7 @@ def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -
     written = {"id": invoice.id, "at": change.at, "by": change.actor.label}
     with discounts.within_limits(invoice=invoice.id):
         taken = numbering.taken(change.conn, _ISSUE, invoice.branch_id, "invoice", day, written, day_given=day_given)
-    sequence, number, supplier, sha256, approval = taken
+    sequence, number, supplier, sha256, approval, lacking = taken
     return replace(
         invoice,
         status="issued",
@@ -192,6 +192,7 @@ def _numbered(change: Change, invoice: Invoice, day: date, *, day_given: bool) -
         number=number,
         approval=approval,
         supplier=supplier,
+        lacking=lacking,
         content_sha256=sha256,
         date=day,
         issued_at=change.at,
@@ -212,6 +213,7 @@ UPDATE invoice
          'branch', branch.code, 'sample', branch.requisites IS NULL, 'requisites', branch.requisites)
   FROM taken, branch
  WHERE invoice.id = %(id)s AND status = 'draft' AND branch.id = invoice.branch_id
-RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256, invoice.approval
+RETURNING invoice.sequence, invoice.number, invoice.supplier, invoice.content_sha256, invoice.approval,
+          legal_references_lacking(invoice.date)
 """
 )

@@ -244,7 +244,6 @@ def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
         money = till.of_invoice(conn, actor, invoice)
         approval = approvals.on_page_of(conn, actor, invoice)
         references = legal_references.printed(conn, invoice.date, lines)
-        lacking = legal_references.lacking(conn, invoice.date)
     requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
     return {
         "document": invoices.as_json(invoice, lines),
@@ -253,7 +252,6 @@ def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
         "requisites": requisites,
         "till": money,
         "references": references,
-        "warnings": legal_references.warnings_json(lacking, invoice.date, lines),
         "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},
     }
 

@@ -68,6 +68,37 @@ def test_rule_33_a_document_of_a_later_day_names_none_and_warns(autumn, front, d
     assert all(warning["message"]["ru"] in page for page in pages)
 
 
+def test_an_invoice_warns_wherever_it_is_answered(autumn):
+    def told(invoice):
+        return [
+            (each["code"], each["message"]["en"].partition(" is in force on ")[2][:10]) for each in invoice["warnings"]
+        ]
+
+    missing = "legal_reference_missing"
+    with given.day("2026-08-31"):
+        draft, untouched = (autumn.draft(("CT-ABD-RP", None)) for _ in range(2))
+        assert told(draft) == []
+    path = f"/v1/invoices/{draft['id']}"
+    with given.day("2026-09-01"):
+        assert told(autumn.draft(("CT-ABD-RP", None))) == [(missing, "2026-09-01")]
+        assert told(autumn.invoice(autumn.quote(("CT-ABD-RP", None)), issue=False)) == [(missing, "2026-09-01")]
+        assert told(made(autumn.get(path))) == []
+        # A draft that is priced again is of today, and so is one that is issued.
+        lines = {"lines": [given.line("CT-ABD-RP")]}
+        edited = made(autumn.patch(path, lines, match=autumn.get(path).headers["ETag"]))
+        assert told(edited) == [(missing, "2026-09-01")]
+    with given.day("2026-09-02"):
+        issued, late = (made(autumn.post(f"/v1/invoices/{each['id']}/issue")) for each in (draft, untouched))
+        assert told(issued) == told(late) == [(missing, "2026-09-02")]
+        assert made(autumn.get(path))["warnings"] == issued["warnings"]
+        listed = {each["id"]: each["warnings"] for each in made(autumn.get("/v1/invoices"))["items"]}
+        assert listed[draft["id"]] == issued["warnings"]
+        cancelled = made(autumn.post(f"{path}/cancel", {"reason": "Ошибка"}))
+        assert told(made(autumn.get(path))) == told(issued) and cancelled
+        made(put(autumn, "2026-09-01"))
+        assert made(autumn.get(path))["warnings"] == []
+
+
 def test_the_successor_is_named_by_documents_of_its_days(autumn, front):
     documents = drawn_up(autumn, "2026-09-02")
     periods = made(put(autumn, "2026-09-01"))["items"]

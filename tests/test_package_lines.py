@@ -154,8 +154,11 @@ def test_a_package_dearer_than_its_parts_is_sold_with_a_warning(clinic, quick_pa
     )
     assert quote["packages"][1]["saving"] == "0.00"
     assert made(clinic.get(f"/v1/quotes/{quote['id']}"))["warnings"] == quote["warnings"]
-    page = Person(clinic.app, "reception").get(f"/desk/quotes/{quote['id']}")
-    assert "Программа DEAR дороже своих частей по отдельности" in text(page)
+    invoice = clinic.invoice(quote)
+    assert invoice["warnings"] == quote["warnings"]
+    reader = Person(clinic.app, "reception")
+    for path in (f"/desk/quotes/{quote['id']}", f"/desk/invoices/{invoice['id']}"):
+        assert "Программа DEAR дороже своих частей по отдельности" in text(reader.get(path)), path
 
 
 # ---- Refused ----
