@@ -85,7 +85,7 @@ def test_a_quote_goes_no_way_out_before_the_approval_and_every_way_after_it(auth
 
 
 @EACH
-def test_nobody_approves_what_is_his_own_whatever_his_ceiling_has_become(opened, author, way):
+def test_s05_nobody_approves_what_is_his_own_whatever_his_ceiling_has_become(opened, author, way):
     document = way.made(author)
     assert refusal(author.post(way.at(document, "approve"), {})) == (403, "own_discount")
     owner(opened, "UPDATE api_key SET discount_ceiling = 100")
@@ -181,7 +181,7 @@ def test_each_decision_is_one_event_without_its_words(author, head, way):
 # ---- What it is bound to ----
 
 
-def test_a_draft_invoice_that_is_edited_needs_approval_anew(author, head):
+def test_s05_a_draft_invoice_that_is_edited_needs_approval_anew(author, head):
     way = Way("invoices", "issue")
     document = way.made(author)
     answer = head.post(way.at(document, "approve"), {})
@@ -198,7 +198,7 @@ def edited(caller: Caller, quote: Any, **wanted: Any) -> Any:
     return made(caller.patch(path, wanted, match=caller.get(path).headers["ETag"]))
 
 
-def test_any_edit_of_an_approved_draft_drops_its_approval_and_the_way_back_does_not_bring_it(author, head):
+def test_s05_any_edit_of_an_approved_draft_drops_its_approval_and_the_way_back_does_not_bring_it(author, head):
     quote = author.quote(HALF)
     made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
     assert edited(author, quote, comment="Звонил")["approval"] == "required"
@@ -217,7 +217,7 @@ def test_who_edits_a_quote_answers_for_its_discounts(author, head):
     assert made(author.post(f"/v1/quotes/{quote['id']}/send"))["approval"] == "granted"
 
 
-def test_a_further_revision_is_approved_anew(author, head):
+def test_s05_a_further_revision_is_approved_anew(author, head):
     quote = author.quote(HALF)
     path = f"/v1/quotes/{quote['id']}"
     made(head.post(f"{path}/approve", {}))
@@ -231,7 +231,7 @@ def test_a_further_revision_is_approved_anew(author, head):
 
 
 @EACH
-def test_a_ceiling_that_was_lowered_since_counts_when_the_document_goes_out(clinic, opened, author, head, way):
+def test_s05_a_ceiling_that_was_lowered_since_counts_when_the_document_goes_out(clinic, opened, author, head, way):
     document = way.made(author, line("CT-ABD-RP", discount_percent="5", discount_reason="staff"))
     owner(opened, "UPDATE api_key SET discount_ceiling = 4 WHERE discount_ceiling = 5")
     assert refusal(way.out(author, document)) == (409, "discount_above_limit")
@@ -277,7 +277,7 @@ def etag(caller: Caller, invoice: Any) -> str:
 
 
 @EACH
-def test_all_discounts_of_a_line_count_together(author, way):
+def test_s05_all_discounts_of_a_line_count_together(author, way):
     stacked = {"discount_percent": "3", "discount_reason": "staff"}
     three = way.made(author, line("CT-ABD-RP", **stacked))
     assert three["approval"] == "none"
@@ -381,7 +381,7 @@ ATTACKS: dict[str, tuple[type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_the_application_cannot_approve_by_itself(opened, author, head, name):
+def test_s05_the_application_cannot_approve_by_itself(opened, author, head, name):
     refused, attack = ATTACKS[name]
     ids = {"quote": author.quote(HALF)["id"], "invoice": Way("invoices", "issue").made(author)["id"]}
     made(head.post(f"/v1/quotes/{author.quote(HALF)['id']}/approve", {}))

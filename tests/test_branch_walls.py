@@ -68,13 +68,13 @@ def two(clinic):
     return {"main": main.id, "north": north.id}
 
 
-def test_every_table_of_branches_has_its_wall(opened):
+def test_s03_every_table_of_branches_has_its_wall(opened):
     walled = tables(opened, WALLED)
     assert tables(opened, OF_BRANCHES) - walled == OPEN.keys(), "wall it, or say in OPEN why not"
     assert tables(opened, PARTS) - walled == set(), "what belongs to a walled document is walled with it"
 
 
-def test_without_a_branch_nothing_is_there(two, opened):
+def test_s03_a_connection_without_a_branch_sees_nothing(two, opened):
     for table in tables(opened, WALLED):
         for branch in (None, "", "no-branch", "00000000-0000-0000-0000-000000000000"):
             seen = rows(opened.app, f"SELECT count(*) FROM {table}", branch)
@@ -85,7 +85,7 @@ def test_without_a_branch_nothing_is_there(two, opened):
 OF_NO_BRANCH = "SELECT count(*) FROM journal WHERE branch_id IS NULL"
 
 
-def test_a_branch_sees_its_own_rows_and_together_they_are_all(two, opened):
+def test_s03_a_branch_sees_its_own_rows_and_together_they_are_all(two, opened):
     shared = tables(opened, OF_BRANCHES) & tables(opened, WALLED)
     for table in shared:
         for branch in two.values():
@@ -98,7 +98,7 @@ def test_a_branch_sees_its_own_rows_and_together_they_are_all(two, opened):
     assert {"quote", "quote_revision", "invoice", "credit_note", "act", "payment", "refund", "shift"} <= set(filled)
 
 
-def test_nothing_is_written_over_the_wall(two, opened):
+def test_s03_nothing_is_written_over_the_wall(two, opened):
     copied = """
         INSERT INTO shift (id, branch_id, desk, opening_cash, opened_at, opened_by)
         VALUES (gen_random_uuid(), %s, 'Касса 9', 0, now(), 'key:0')
@@ -113,7 +113,7 @@ def test_nothing_is_written_over_the_wall(two, opened):
         assert theirs.rowcount == 0
 
 
-def test_the_application_cannot_take_the_wall_down(two, opened):
+def test_s03_the_application_cannot_take_the_wall_down(two, opened):
     for sql in (
         "ALTER TABLE invoice DISABLE ROW LEVEL SECURITY",
         "DROP POLICY branch_wall ON invoice",
@@ -124,7 +124,7 @@ def test_the_application_cannot_take_the_wall_down(two, opened):
             conn.execute(sql)
 
 
-def test_an_owner_who_is_no_superuser_is_behind_it_too(two, opened):
+def test_s03_an_owner_who_is_no_superuser_is_behind_it_too(two, opened):
     with psycopg.connect(opened.owner) as conn:
         conn.execute("CREATE ROLE plain_owner NOSUPERUSER")
         try:
@@ -146,7 +146,7 @@ def seen():
         return int(db.value(conn, "SELECT count(*) FROM invoice"))
 
 
-def test_a_connection_keeps_nothing_of_the_caller_before(two, opened):
+def test_s03_a_connection_keeps_nothing_of_the_caller_before(two, opened):
     db.close_pool()
     db.open_pool(opened.app, size=1)
     for branch, count in [(None, 4), (two["north"], 2), (None, 4), (two["main"], 2)]:
@@ -161,7 +161,7 @@ def test_a_connection_keeps_nothing_of_the_caller_before(two, opened):
         assert seen() == 2
 
 
-def test_a_request_sees_what_its_caller_sees_and_the_next_one_no_more(two, clinic, opened, monkeypatch):
+def test_s03_a_request_sees_what_its_caller_sees_and_the_next_one_no_more(two, clinic, opened, monkeypatch):
     """Also when a WHERE is forgotten: here the list asks as if the caller saw every branch."""
     north = given.caller(clinic.app, "*", branch="north")
     monkeypatch.setattr("billing.routes.invoices.page", forgetful)

@@ -65,16 +65,16 @@ def test_the_name_of_the_file_names_days_and_nobody(books):
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+7 495", "-1", "@SUM(A1)", "\tx", "\rx"])
-def test_a_text_that_looks_like_a_formula_is_guarded(text):
+def test_s20_a_text_that_looks_like_a_formula_is_guarded(text):
     assert exports.safe(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["Иванова", "ООО «А=Б»", "1-2", "", "5+"])
-def test_other_texts_stay_as_they_are(text):
+def test_s20_other_texts_stay_as_they_are(text):
     assert exports.safe(text) == text
 
 
-def test_a_hostile_payer_is_guarded_quoted_and_comes_back_whole(books, clinic):
+def test_s20_a_hostile_payer_is_guarded_quoted_and_comes_back_whole(books, clinic):
     name = '=cmd|"/C; calc"'
     clinic.invoice(clinic.quote(("CT-ABD-RP", None)), payer={"kind": "person", "name": name})
     answer = books.get(CSV)
@@ -82,7 +82,7 @@ def test_a_hostile_payer_is_guarded_quoted_and_comes_back_whole(books, clinic):
     assert table(answer)[1][5] == f"'{name}"
 
 
-def test_numbers_are_never_guarded():
+def test_s20_numbers_are_never_guarded():
     row = exports.Row(
         UUID(int=1), "2026-000001", date(2026, 11, 23), "issued", {"kind": "person", "inn": None, "kpp": None},
         UUID(int=2), "P-1", None, Decimal("1220.00"), [("22", "1220.00", "220.00")], Decimal("1300.00"),

@@ -279,7 +279,7 @@ KEPT = (
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_the_application_cannot(books, name):
+def test_s36_the_application_cannot(books, name):
     refusal, attack = ATTACKS[name]
     with given_books.undone(books.urls.app) as conn, pytest.raises(refusal):
         conn.execute(attack.encode(), books.ids)

@@ -161,7 +161,7 @@ def other_value(column: str, type_: str) -> str:
 
 
 @pytest.mark.parametrize("table", HISTORY)
-def test_no_frozen_column_is_updated(books, columns, table):
+def test_s36_no_frozen_column_is_updated(books, columns, table):
     rule = HISTORY[table]
     for column, type_ in columns[table].items():
         if column not in rule.moves:
@@ -191,13 +191,13 @@ SELECT array_agg(attname)
 
 
 @pytest.mark.parametrize("table", HISTORY)
-def test_no_row_is_deleted_and_no_table_emptied(books, table):
+def test_s36_no_row_is_deleted_and_no_table_emptied(books, table):
     for attack in (f"DELETE FROM {table} WHERE {HISTORY[table].frozen}", f"TRUNCATE {table} CASCADE"):
         assert was_refused(books, attack, pg.ForeignKeyViolation), attack
 
 
 @pytest.mark.parametrize("table", [table for table, rule in HISTORY.items() if rule.ways])
-def test_a_status_goes_forward_only(books, table):
+def test_s06_a_status_goes_forward_only(books, table):
     ways = HISTORY[table].ways
     with psycopg.connect(books.urls.owner) as conn:
         (stated,) = conn.execute(_STATUSES, {"table": table}).fetchall()[0]
@@ -237,12 +237,12 @@ def test_no_line_is_added_to_a_document_that_is_out(books, columns, table):
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
     ],
 )
-def test_no_table_is_altered(books, columns, attack):
+def test_s36_no_table_is_altered(books, columns, attack):
     for table in columns:
         assert was_refused(books, attack.format(table=table)), table
 
 
-def test_nobody_grants_himself_a_right(books, columns):
+def test_s36_nobody_grants_himself_a_right(books, columns):
     """PostgreSQL answers with a warning, not with an error: so the rights are asked for."""
     may = "SELECT array_agg(has_table_privilege(oid, right_) ORDER BY oid, right_)"
     may += " FROM pg_class, unnest('{INSERT,UPDATE,DELETE,TRUNCATE,TRIGGER}'::text[]) AS right_ WHERE relkind = 'r'"
@@ -277,11 +277,11 @@ def test_nobody_grants_himself_a_right(books, columns):
         "DELETE FROM pg_trigger",
     ],
 )
-def test_the_guards_themselves_are_out_of_reach(books, attack):
+def test_s36_the_guards_themselves_are_out_of_reach(books, attack):
     assert was_refused(books, attack), attack
 
 
-def test_no_function_of_the_owner_is_open_to_everybody(books):
+def test_s36_no_function_of_the_owner_is_open_to_everybody(books):
     """A function with its owner's rights is called by the application by name, or only by triggers."""
     with psycopg.connect(books.urls.owner) as conn:
         rows = conn.execute(

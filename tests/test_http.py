@@ -44,7 +44,7 @@ def test_a_key_ends_on_its_last_day_and_when_it_is_revoked(clinic):
     assert clinic.get("/v1/quotes").status_code == 401
 
 
-def test_the_database_holds_no_usable_key(clinic):
+def test_s07_the_database_holds_no_usable_key(clinic):
     with db.reading() as conn:
         assert clinic.secret.split("_")[2] not in db.value(
             conn, "SELECT (key, secret)::text FROM api_key AS key, api_key_secret AS secret"

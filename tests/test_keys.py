@@ -178,7 +178,7 @@ def test_nobody_gets_the_secret_of_a_key_that_may_do_more(app, admin):
     assert weak.post(f"/v1/keys/{strong['id']}/revoke").status_code == 200, "taking back is for every administrator"
 
 
-def test_a_revoked_key_is_refused_at_once_and_for_ever(admin, opened):
+def test_s07_a_revoked_key_is_refused_at_once_and_for_ever(admin, opened):
     made = new_key(admin)
     rotated = given.made(admin.post(f"/v1/keys/{made['id']}/rotate"))
     assert given.made(admin.post(f"/v1/keys/{made['id']}/revoke"))["revoked_at"]

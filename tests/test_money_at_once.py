@@ -101,7 +101,7 @@ def test_one_advance_is_spent_once(desk, _):
 
 
 @AGAIN
-def test_of_two_refunds_of_70_of_a_payment_of_100_one_is_given(desk, _):
+def test_s06_of_two_refunds_of_70_of_a_payment_of_100_one_is_given(desk, _):
     came = made(pay(desk, "100.00"))
     wanted = {"amount": "70.00", "reason_code": "mistake", "reason": "Ошибка"}
     answers = at_once(2, lambda _: desk.post(f"/v1/payments/{came['id']}/refunds", wanted))
@@ -260,7 +260,7 @@ def test_of_two_who_open_a_desk_one_does(desk, _):
 
 
 @AGAIN
-def test_a_shift_is_closed_once(desk, _):
+def test_s06_a_shift_is_closed_once(desk, _):
     shift = made(desk.post("/v1/shifts", {"desk": "Касса 1"}))
     counted = {"counted": {"cash": "0.00"}}
     answers = at_once(4, lambda _: desk.post(f"/v1/shifts/{shift['id']}/close", counted))

@@ -126,7 +126,7 @@ def test_drafts_are_shown_to_nobody(clinic, opened):
 # ---- Who opens it, and until when ----
 
 
-def test_the_address_is_unguessable_told_once_and_not_kept(clinic, opened):
+def test_s29_the_address_is_unguessable_told_once_and_not_kept(clinic, opened):
     quote = sent(clinic)
     body = {"expires_on": None}
     first = clinic.post(f"/v1/quotes/{quote['id']}/links", body, key="one-link-only")
@@ -149,7 +149,7 @@ def everything_kept(urls):
         )
 
 
-def test_a_revoked_link_an_ended_one_and_one_that_never_was_are_answered_alike(clinic, patient):
+def test_s29_a_revoked_link_an_ended_one_and_one_that_never_was_are_answered_alike(clinic, patient):
     quote = sent(clinic)
     revoked, ended = link(clinic, quote), link(clinic, quote, expires_on=quote["date"])
     assert [opens(patient, path(each)) for each in (revoked, ended)] == [200, 200]
@@ -220,7 +220,7 @@ def test_another_branch_neither_makes_lists_nor_revokes_links(clinic):
     assert made(clinic.get(links))["items"][0]["state"] == "open"
 
 
-def test_who_guesses_addresses_is_held_up_and_others_are_not(clinic, patient):
+def test_s29_who_guesses_addresses_is_held_up_and_others_are_not(clinic, patient):
     address = path(link(clinic, sent(clinic)))
     # Whoever opens a right one guesses nothing.
     assert {opens(patient, address) for _ in range(quote_links.MISSES.most + 5)} == {200}

@@ -61,7 +61,7 @@ def test_any_branch_may_check_any_quote(clinic, quote):
     assert verified(north, quote)["genuine"] is True
 
 
-def test_a_quote_that_is_not_ours_and_a_revision_that_never_was_are_told_alike(clinic, quote):
+def test_s29_a_quote_that_is_not_ours_and_a_revision_that_never_was_are_told_alike(clinic, quote):
     unknown, never = made(clinic.get(OUT + CODE)), verified(clinic, {**quote, "revision": 2})
     assert unknown == never | {"code": CODE}
     assert {name for name, value in unknown.items() if value is not None} == {"genuine", "code"}
@@ -75,7 +75,7 @@ def test_a_mistyped_code_is_told_without_a_look_up(clinic, monkeypatch, typed):
     assert faults(clinic.get(OUT + typed)) == [("?code", "mistyped_code")]
 
 
-def test_who_makes_codes_up_is_held_up_and_others_are_not(clinic, quote):
+def test_s29_who_makes_codes_up_is_held_up_and_others_are_not(clinic, quote):
     with clock.frozen(datetime(2026, 11, 24, 9, tzinfo=UTC)):
         other = given.caller(clinic.app, "quotes:read")
         guesser = given.caller(clinic.app, "quotes:read")

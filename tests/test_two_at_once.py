@@ -37,7 +37,7 @@ def desk(service: Service) -> Iterator[Desk]:
 # ---- One quote, many callers ----
 
 
-def test_a_quote_is_invoiced_once_however_many_ask(desk):
+def test_s06_a_quote_is_invoiced_once_however_many_ask(desk):
     quote = desk.quote()
     answers = at_once(20, lambda _: desk.invoice(quote))
     assert seen(answers) == {"201": 1, "409 quote_already_invoiced": 19}
@@ -64,7 +64,7 @@ AGAIN = pytest.mark.parametrize("_", range(5))
 
 
 @AGAIN
-def test_a_quote_is_accepted_or_declined_never_both(desk, _):
+def test_s06_a_quote_is_accepted_or_declined_never_both(desk, _):
     quote = desk.quote()
     ways = ("accept", "decline")
     answers = at_once(2, lambda n: desk.post(f"/v1/quotes/{quote['id']}/{ways[n]}", {}))
@@ -73,7 +73,7 @@ def test_a_quote_is_accepted_or_declined_never_both(desk, _):
     assert [each.json["state"] for each in answers if each.status == 409] == [won]
 
 
-def test_an_invoice_is_cancelled_once(desk):
+def test_s06_an_invoice_is_cancelled_once(desk):
     invoice = made(desk.invoice(desk.quote()))
     answers = at_once(5, lambda _: desk.post(f"/v1/invoices/{invoice['id']}/cancel", {"reason": "Ошибка"}))
     assert seen(answers) == {"200": 1, "409 invoice_not_issued": 4}
@@ -91,7 +91,7 @@ def test_a_direct_invoice_is_cancelled_once(desk, _):
 
 
 @AGAIN
-def test_a_draft_is_issued_or_discarded_never_both(desk, _):
+def test_s06_a_draft_is_issued_or_discarded_never_both(desk, _):
     draft = made(desk.post(f"/v1/quotes/{desk.quote()['id']}/invoice", {"payer": given.PAYER}))
     ways = ("issue", "discard")
     answers = at_once(2, lambda n: desk.post(f"/v1/invoices/{draft['id']}/{ways[n]}", {}))
@@ -185,7 +185,7 @@ def test_of_two_who_write_the_lines_of_a_draft_one_reads_it_again(desk, _):
 
 
 @pytest.mark.parametrize("first_day", [f"2199-02-{day}" for day in range(10, 15)])
-def test_a_draft_order_is_published_or_put_away_never_both(desk, first_day):
+def test_s06_a_draft_order_is_published_or_put_away_never_both(desk, first_day):
     draft = made(desk.post("/v1/price-orders", order(first_day, "1.00")))
     ways = ("publish", "discard")
     answers = at_once(2, lambda n: desk.post(f"/v1/price-orders/{draft['id']}/{ways[n]}"))
