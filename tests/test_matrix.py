@@ -18,7 +18,7 @@ import pytest
 from argon2 import PasswordHasher
 from werkzeug.test import TestResponse
 
-from clinic import branches, db, passwords, sessions, staff
+from clinic import branches, db, passwords, sealing, sessions, staff
 from clinic.auth import COMMAND_LINE, PUBLIC, ROLES, SCOPES, SIGNED_IN
 from clinic.command import change
 from clinic.http import App
@@ -181,6 +181,7 @@ def write() -> None:
 @pytest.fixture(scope="module")
 def database(cluster):
     with new_database(cluster) as urls:
+        sealing.use(SETTINGS.secret_key)  # other tests end with other keys
         db.open_pool(urls.app, size=4)
         given.main_branch()
         with change(COMMAND_LINE) as made:
