@@ -23,7 +23,7 @@ from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import http_date, parse_accept_header
 
 from catalog import negotiation
-from clinic import clock, db, http, observing
+from clinic import clock, db, http, observing, security_headers
 from clinic.errors import Problem
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _STALE = ("Warning", '110 - "Response is Stale"')
 _FOR_ALL_SITES = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "ETag, Last-Modified, X-Request-Id"),
+    security_headers.FOR_ALL_SITES,
 )
 _PREFLIGHT = (
     *_FOR_ALL_SITES,
@@ -53,7 +54,6 @@ _PREFLIGHT = (
     ("Access-Control-Allow-Headers", "If-Modified-Since, If-None-Match, X-Request-Id"),
     ("Access-Control-Max-Age", "86400"),
     ("Allow", "GET, HEAD, OPTIONS"),
-    *http.SECURITY_HEADERS,
 )
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -116,7 +116,6 @@ class _Variant:
             ("Content-Language", answer.lang),
             ("Vary", "Accept-Language, Accept, Accept-Encoding"),
             *_FOR_ALL_SITES,
-            *http.SECURITY_HEADERS,
         ]
         self.headers = [
             ("Content-Type", answer.content_type),

@@ -244,7 +244,7 @@ def _mark_cookie() -> str:
 
 
 def _secure() -> bool:
-    return (settings().public_url or "").startswith("https://")
+    return settings().over_https
 
 
 def settings() -> Settings:
@@ -343,8 +343,6 @@ def _headers(response: Response) -> Response:
     elif not http.for_programs():
         response.headers["Content-Language"] = http.lang()
         _remember_language(response)
-    if _secure():
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
     return response
 
 

@@ -254,7 +254,7 @@ class App(Flask):
 
 
 def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
-    """Request ids, security headers, and every failure as a problem: JSON under /v1 and /health, else a page."""
+    """Request ids, and every failure as a problem: JSON under /v1 and /health, else a page."""
 
     def failed(problem: Problem) -> Response:
         answer = problem_response(problem) if for_programs() else show_page(problem, lang())
@@ -281,8 +281,6 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         if "actor" in g:
             request.environ[observing.ACTOR] = actor().label
         response.headers["X-Request-Id"] = request_id()
-        for name, text in SECURITY_HEADERS:
-            response.headers.setdefault(name, text)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
@@ -326,14 +324,6 @@ def _must_be_called_right(public_url: str | None) -> None:
         raise errors.WrongHost()
 
 
-SECURITY_HEADERS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-    (
-        "Content-Security-Policy",
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    ),
-)
 _BY_STATUS: dict[int, type[Problem]] = {
     400: errors.UnreadableJson,
     404: errors.NotFound,

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from clinic import errors, html, http, sessions
 from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
 from clinic.second_factor import WrongCode
+from clinic.security_headers import CONTENT_POLICY
 from clinic.sign_in import PasswordSignInOff, WrongPassword, by_code, by_password
 
 bp = Blueprint("pages", __name__)
@@ -29,10 +30,7 @@ html.door(
 )
 
 # Swagger UI draws its arrows from data: addresses.
-_DOCS_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
+_DOCS_POLICY = f"{CONTENT_POLICY}; img-src 'self' data:"
 _log = logging.getLogger("clinic.pages")
 
 

@@ -278,6 +278,11 @@ class Settings:
     def production(self) -> bool:
         return self.env == "production"
 
+    @property
+    def over_https(self) -> bool:
+        """Whether people reach the service by https."""
+        return (self.public_url or "").startswith("https://")
+
 
 def from_environment(env: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process.
