@@ -87,7 +87,7 @@ def cancel_act(wanted: dict[str, Any], act_id: UUID) -> Response:
 
 def _answer(change: Change, status: int, act: Act, lines: list[ActLine]) -> Response:
     headers = {"Location": f"/v1/acts/{act.id}"} if status == 201 else {}
-    return http.shown(change.give(status, acts.as_json(act, lines), headers=headers, names=acts.names(act)))
+    return http.shown(change.give(status, acts.as_json(act, lines), headers=headers, names=act.names()))
 
 
 def _note(conn: db.Connection, action: str, ids: list[UUID]) -> None:

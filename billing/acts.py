@@ -16,11 +16,9 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import totals
-from billing.invoices import SeriesOut, SupplierOut
-from billing.lines import NamesOut, VatGroupOut, VatOut, shown_quantity, vat_json
-from billing.payers import PayerOut
-from billing.quotes import PersonOut
+from billing import based
+from billing.based import Based, BasedOut
+from billing.lines import NamesOut, VatOut, shown_quantity, vat_json
 from billing.totals import Vat
 from clinic import db, money
 from clinic.auth import Actor
@@ -48,72 +46,29 @@ class ActLineOut(ma.Schema):
     tax_deduction_code = ma.fields.String(required=True)
 
 
-class ActTotalsOut(ma.Schema):
-    total = ma.fields.String(required=True)
-    vat = ma.fields.List(ma.fields.Nested(VatGroupOut), required=True)
-    in_words = ma.fields.String(required=True)
-
-
-class ActInvoiceOut(ma.Schema):
-    id = ma.fields.UUID(required=True)
-    number = ma.fields.String(required=True)
-    date = ma.fields.Date(required=True)
-
-
 class CancelledOut(ma.Schema):
     at = ma.fields.DateTime(required=True)
     reason = ma.fields.String(required=True)
 
 
-class ActOut(ma.Schema):
+class ActOut(BasedOut):
     """An act. Sums are rubles, VAT included."""
 
-    id = ma.fields.UUID(required=True)
     number = ma.fields.String(required=True, metadata={"example": "А-2026-000001"})
-    sequence = ma.fields.Integer(required=True)
-    series = ma.fields.Nested(SeriesOut, required=True)
     status = ma.fields.String(required=True, metadata={"enum": ["issued", "cancelled"]})
-    branch = ma.fields.String(required=True)
-    date = ma.fields.Date(required=True)
-    currency = ma.fields.String(required=True)
-    issued_at = ma.fields.DateTime(required=True)
-    invoice = ma.fields.Nested(ActInvoiceOut, required=True)
-    supplier = ma.fields.Nested(SupplierOut, required=True)
-    patient = ma.fields.Nested(PersonOut, required=True, allow_none=True)
-    payer = ma.fields.Nested(PayerOut, required=True)
     lines = ma.fields.List(ma.fields.Nested(ActLineOut), required=True)
-    totals = ma.fields.Nested(ActTotalsOut, required=True)
     cancelled = ma.fields.Nested(CancelledOut, required=True, allow_none=True)
-    content_sha256 = ma.fields.String(required=True)
 
 
-@dataclass(frozen=True)
-class Act:
+@dataclass(frozen=True, kw_only=True)
+class Act(Based):
     """An act without its lines."""
 
-    id: UUID
-    invoice_id: UUID
-    invoice_number: str
-    invoice_date: Date
-    branch_id: UUID
-    branch: str
     status: str
-    sequence: int
-    number: str
-    date: Date
-    supplier: dict[str, Any]
     total: Decimal
     issued_at: datetime
     cancelled_at: datetime | None
     cancel_reason: str | None
-    content_sha256: bytes
-    patient_party: UUID | None
-    patient_ref: str | None
-    patient_name: str | None
-    payer_party: UUID
-    payer_ref: str
-    payer_name: str | None
-    payer: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -251,33 +206,11 @@ def lines_of(conn: db.Connection, act_ids: Sequence[UUID]) -> dict[UUID, list[Ac
 
 
 def as_json(act: Act, lines: Sequence[ActLine]) -> dict[str, Any]:
-    groups = totals.vat_groups((line.amount, line.vat) for line in lines)
     return {
-        "id": act.id,
-        "number": act.number,
-        "sequence": act.sequence,
-        "series": {"branch": act.branch, "kind": "act", "year": act.date.year},
+        **act.head("act"),
         "status": act.status,
-        "branch": act.branch,
-        "date": act.date,
-        "currency": "RUB",
         "issued_at": act.issued_at,
-        "invoice": {"id": act.invoice_id, "number": act.invoice_number, "date": act.invoice_date},
-        "supplier": act.supplier,
-        "patient": {"id": act.patient_ref, "name": act.patient_name} if act.patient_ref else None,
-        "payer": {**act.payer, "ref": act.payer_ref, "name": act.payer_name},
         "lines": [line.as_json() for line in lines],
-        "totals": {
-            "total": money.text(act.total),
-            "vat": [{"base": money.text(group.base), **vat_json(group.vat)} for group in groups],
-            "in_words": money.in_words(act.total),
-        },
+        "totals": based.totals_json(act.total, ((line.amount, line.vat) for line in lines)),
         "cancelled": {"at": act.cancelled_at, "reason": act.cancel_reason} if act.cancelled_at else None,
-        "content_sha256": act.content_sha256.hex(),
     }
-
-
-def names(act: Act) -> dict[str, UUID]:
-    """Which member of the act's JSON holds whose name."""
-    patient = {"patient": act.patient_party} if act.patient_party else {}
-    return {"payer": act.payer_party, **patient}

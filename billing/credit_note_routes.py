@@ -51,7 +51,7 @@ def credit_invoice(wanted: dict[str, Any], invoice_id: UUID) -> Response:
     with http.change() as change:
         note, lines = crediting.credit(change, invoice_id, wanted)
         headers = {"Location": f"/v1/credit-notes/{note.id}"}
-        answer = change.give(201, credit_notes.as_json(note, lines), headers=headers, names=credit_notes.names(note))
+        answer = change.give(201, credit_notes.as_json(note, lines), headers=headers, names=note.names())
         return http.shown(answer)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date as Date
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,12 +15,9 @@ from uuid import UUID
 
 import marshmallow as ma
 
-from billing import totals
-from billing.acts import ActInvoiceOut, ActTotalsOut
-from billing.invoices import SeriesOut, SupplierOut
+from billing import based
+from billing.based import Based, BasedOut
 from billing.lines import NamesOut, VatOut, shown_quantity, vat_json
-from billing.payers import PayerOut
-from billing.quotes import PersonOut
 from billing.totals import Vat
 from clinic import db, money
 from clinic.auth import Actor
@@ -41,54 +37,23 @@ class CreditNoteLineOut(ma.Schema):
     vat = ma.fields.Nested(VatOut, required=True)
 
 
-class CreditNoteOut(ma.Schema):
+class CreditNoteOut(BasedOut):
     """A credit note. Sums are rubles, VAT included, and are taken off the invoice."""
 
-    id = ma.fields.UUID(required=True)
     number = ma.fields.String(required=True, metadata={"example": "К-2026-000001"})
-    sequence = ma.fields.Integer(required=True)
-    series = ma.fields.Nested(SeriesOut, required=True)
-    branch = ma.fields.String(required=True)
-    date = ma.fields.Date(required=True)
-    currency = ma.fields.String(required=True)
-    issued_at = ma.fields.DateTime(required=True)
     cancels = ma.fields.Boolean(required=True, metadata={"description": "it took all that was left of the invoice"})
     reason = ma.fields.String(required=True)
-    invoice = ma.fields.Nested(ActInvoiceOut, required=True)
-    supplier = ma.fields.Nested(SupplierOut, required=True)
-    patient = ma.fields.Nested(PersonOut, required=True, allow_none=True)
-    payer = ma.fields.Nested(PayerOut, required=True)
     lines = ma.fields.List(ma.fields.Nested(CreditNoteLineOut), required=True)
-    totals = ma.fields.Nested(ActTotalsOut, required=True)
-    content_sha256 = ma.fields.String(required=True)
 
 
-@dataclass(frozen=True)
-class CreditNote:
+@dataclass(frozen=True, kw_only=True)
+class CreditNote(Based):
     """A credit note without its lines."""
 
-    id: UUID
-    invoice_id: UUID
-    invoice_number: str
-    invoice_date: Date
-    branch_id: UUID
-    branch: str
     cancels: bool
-    sequence: int
-    number: str
-    date: Date
-    supplier: dict[str, Any]
     amount: Decimal
     reason: str
     created_at: datetime
-    content_sha256: bytes
-    patient_party: UUID | None
-    patient_ref: str | None
-    patient_name: str | None
-    payer_party: UUID
-    payer_ref: str
-    payer_name: str | None
-    payer: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -202,33 +167,11 @@ def lines_of(conn: db.Connection, credit_note_ids: Sequence[UUID]) -> dict[UUID,
 
 
 def as_json(note: CreditNote, lines: Sequence[CreditNoteLine]) -> dict[str, Any]:
-    groups = totals.vat_groups((line.amount, line.vat) for line in lines)
     return {
-        "id": note.id,
-        "number": note.number,
-        "sequence": note.sequence,
-        "series": {"branch": note.branch, "kind": "credit_note", "year": note.date.year},
-        "branch": note.branch,
-        "date": note.date,
-        "currency": "RUB",
+        **note.head("credit_note"),
         "issued_at": note.created_at,
         "cancels": note.cancels,
         "reason": note.reason,
-        "invoice": {"id": note.invoice_id, "number": note.invoice_number, "date": note.invoice_date},
-        "supplier": note.supplier,
-        "patient": {"id": note.patient_ref, "name": note.patient_name} if note.patient_ref else None,
-        "payer": {**note.payer, "ref": note.payer_ref, "name": note.payer_name},
         "lines": [line.as_json() for line in lines],
-        "totals": {
-            "total": money.text(note.amount),
-            "vat": [{"base": money.text(group.base), **vat_json(group.vat)} for group in groups],
-            "in_words": money.in_words(note.amount),
-        },
-        "content_sha256": note.content_sha256.hex(),
+        "totals": based.totals_json(note.amount, ((line.amount, line.vat) for line in lines)),
     }
-
-
-def names(note: CreditNote) -> dict[str, UUID]:
-    """Which member of the note's JSON holds whose name."""
-    patient = {"patient": note.patient_party} if note.patient_party else {}
-    return {"payer": note.payer_party, **patient}
