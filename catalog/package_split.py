@@ -53,8 +53,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Package:
-    """A package of one price list; sums in rubles, `valid_until` exclusive."""
+class PackageTerms:
+    """What a package of one price list costs, and when; sums in rubles, `valid_until` exclusive."""
 
     id: UUID
     code: str
@@ -70,7 +70,6 @@ class Package:
     row_version: int
     created_at: datetime
     updated_at: datetime
-    parts: tuple[Part, ...]
 
     def in_force(self, day: date) -> bool:
         return not self.withdrawn and self.valid_from <= day and (self.valid_until is None or day < self.valid_until)
@@ -79,6 +78,13 @@ class Package:
         """The day whose prices show it best: today, or the nearest day on which it is in force."""
         last = today if self.valid_until is None else self.valid_until - timedelta(days=1)
         return max(self.valid_from, min(today, last))
+
+
+@dataclass(frozen=True)
+class Package(PackageTerms):
+    """A package with its parts."""
+
+    parts: tuple[Part, ...]
 
     def questions(self, day: date) -> list[prices.Wanted]:
         """What the price list is asked for each part; `split` takes the answers."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -19,7 +19,7 @@ from uuid import UUID
 import marshmallow as ma
 
 from catalog import prices
-from catalog.package_split import Package, Part, Share, Split, split
+from catalog.package_split import Package, PackageTerms, Part, Share, Split, split
 from catalog.price_lists import NameOut
 from catalog.prices import Priced, Unpriced
 from clinic import db, errors, money
@@ -219,21 +219,7 @@ def _part_json(part: Part) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Row:
-    id: UUID
-    code: str
-    price_list: str
-    name_ru: str
-    name_en: str
-    note: str | None
-    total: Decimal | None
-    percent_off: Decimal | None
-    valid_from: date
-    valid_until: date | None
-    withdrawn: bool
-    row_version: int
-    created_at: datetime
-    updated_at: datetime
+class _Row(PackageTerms):
     article: str
     part_ru: str
     part_en: str
@@ -265,7 +251,7 @@ def _whole(rows: Iterable[_Row]) -> list[Package]:
 
 
 def _package(rows: Sequence[_Row]) -> Package:
-    said = {name: getattr(rows[0], name) for name in Package.__dataclass_fields__ if name != "parts"}
+    said = {name: getattr(rows[0], name) for name in PackageTerms.__dataclass_fields__}
     return Package(
         **said,
         parts=tuple(

@@ -18,7 +18,8 @@ from clinic import db, migrate
 from clinic.embedded import Cluster, ClusterError, Urls
 from clinic.http import App
 from clinic.settings import Settings
-from tests import given
+from tests import given, running
+from tests.running import TEMPLATE, Desk, Service
 from wsgi import create_app
 
 
@@ -30,7 +31,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # ---- The database: a cluster for each pytest process, and a database of its own for each test ----
 
-TEMPLATE = "template_clinic"
 _ENOUGH = 512 * 2**20
 _BINDIR = Path(os.environ["PG_BINDIR"]) if os.environ.get("PG_BINDIR") else None
 
@@ -145,3 +145,20 @@ def front(app: App) -> Client:
 def asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a second for the next question for the version."""
     monkeypatch.setattr(feed, "ASK_EVERY", 0.0)
+
+
+# ---- The server: real processes, for tests of what happens at once ----
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Service]:
+    with running.new_database(cluster) as urls, running.service(urls) as service:
+        yield service
+
+
+@pytest.fixture
+def desk(service: Service) -> Iterator[Desk]:
+    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
+    desk = service.branch()
+    yield desk
+    desk.check_books()

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from billing import books
@@ -35,9 +36,12 @@ from clinic.command import change
 from clinic.embedded import CHECKOUT, Cluster, Urls
 from clinic.errors import DatabaseAway
 from tests import given, given_money
-from tests.conftest import TEMPLATE
 
 Result = TypeVar("Result")
+TEMPLATE = "template_clinic"
+"""The database every test's own is copied from."""
+AGAIN = pytest.mark.parametrize("_", range(5))
+"""A race is run more than once: one run may be lucky."""
 UNKNOWN = (502, 503, 504)
 """Answers after which nobody knows what became of a write (promise R3)."""
 

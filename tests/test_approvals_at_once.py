@@ -9,20 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from clinic.embedded import Cluster
 from tests import given, running
-from tests.running import Answer, Desk, Service, at_once, made, seen
+from tests.running import AGAIN, Answer, Desk, Service, at_once, made, seen
 
 pytestmark = pytest.mark.xdist_group("server")
 HALF = given.line("CT-ABD-RP", discount_percent="50", discount_reason="goodwill")
-AGAIN = pytest.mark.parametrize("_", range(5))
 """Of two callers one comes first: a few times, so that both orders are seen."""
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
 
 
 @dataclass(frozen=True)

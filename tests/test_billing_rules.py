@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 
 from catalog import vat as rates
 from clinic import dates, db, money
-from clinic.embedded import Cluster
 from tests import given, running
 from tests.given import PAYER, faults, line, made
-from tests.running import Service, at_once
+from tests.running import at_once
 
 CONSULTATION, BOLUS, SCAN = ("ONC-CONS-1", "none"), ("CT-ABD-RP-BOLUS", None), ("CT-ABD-RP", None)
 
@@ -142,12 +140,6 @@ def test_rule_30_an_issued_invoice_does_not_change(clinic):
     assert [pointer for pointer, _ in faults(clinic.post(f"{path}/cancel", {}))] == ["/reason"]
     made(clinic.post(f"{path}/cancel", {"reason": "Ошибка"}))
     assert clinic.invoice(clinic.quote(SCAN))["sequence"] == first["sequence"] + 1
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
 
 
 @pytest.mark.xdist_group("server")

@@ -24,7 +24,8 @@ from clinic import addresses, db, fields, sealing
 from clinic.auth import SCOPES
 from clinic.embedded import Cluster
 from tests import given, given_money, given_payers, given_webhooks
-from tests.conftest import SETTINGS, TEMPLATE
+from tests.conftest import SETTINGS
+from tests.running import TEMPLATE
 from wsgi import create_app
 
 CONFIG = Path(__file__).parents[1] / "schemathesis.toml"

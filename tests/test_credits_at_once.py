@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from clinic.embedded import Cluster
-from tests import running
 from tests.given import PAYER
 from tests.given_money import costing
-from tests.running import Answer, Desk, Service, at_once, made, seen
+from tests.running import AGAIN, Answer, Desk, at_once, made, seen
 
 pytestmark = pytest.mark.xdist_group("server")
-AGAIN = pytest.mark.parametrize("_", range(5))
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch without money; afterwards the books are whole and every sum ties."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
 
 
 @pytest.fixture

@@ -48,14 +48,6 @@ def to_database(database: tuple[Urls, Proxy]) -> Iterator[Proxy]:
     database[1].keep_back(b"", times=0)
 
 
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
-
-
 def check_ledger(load: Load, desk: Desk) -> None:
     """Nothing acknowledged is lost, nothing is there that nobody was told of, and no number is missing."""
     assert load.acknowledged == desk.invoices()

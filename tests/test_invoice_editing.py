@@ -1,15 +1,13 @@
 """What of a draft invoice may be changed: a direct one is priced anew, one made from a quote takes other parts."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
-from clinic.embedded import Cluster
-from tests import given, given_payers, running
+from tests import given, given_payers
 from tests.given import PAYER, Caller, faults, line, made
-from tests.running import CONSULTATION, Desk, Service, at_once
+from tests.running import AGAIN, CONSULTATION, at_once
 
 pytestmark = pytest.mark.xdist_group("server")
 
@@ -318,21 +316,6 @@ def test_the_approval_of_the_quote_holds_for_other_parts_of_it(author, head):
 # ---- Two at once ----
 
 
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
-
-
-AGAIN = pytest.mark.parametrize("_", range(5))
 """Of two callers one comes first: a few times, so that both orders are seen."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -13,27 +12,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from clinic.embedded import Cluster
-from tests import running
 from tests.given_money import costing
-from tests.running import Answer, Desk, Service, at_once, made, seen
+from tests.running import AGAIN, Answer, Desk, at_once, made, seen
 
 pytestmark = pytest.mark.xdist_group("server")
-AGAIN = pytest.mark.parametrize("_", range(5))
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch without money; afterwards the books are whole and every sum ties."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
 
 
 def invoice(desk: Desk, amount: str = "100.00") -> Any:

@@ -12,18 +12,11 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from clinic.embedded import Cluster, Urls
-from tests import running
-from tests.running import Desk, Service, at_once, made, surely
+from clinic.embedded import Urls
+from tests.running import Desk, at_once, made, surely
 
 pytestmark = pytest.mark.xdist_group("server")
 CALLERS, EACH, SERIES = 16, 200, 3
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
 
 
 def test_three_series_have_no_gap_whatever_is_rolled_back_and_terminated(service):

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from billing import quote_validity
-from clinic.embedded import Cluster
 from tests import given, running
-from tests.running import Desk, Service, at_once, seen
-from tests.test_two_at_once import AGAIN
+from tests.running import AGAIN, at_once, seen
 
 pytestmark = pytest.mark.xdist_group("server")
 CANCEL = {"reason": "Ошибка"}
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch; afterwards the books are whole, and so is every quote."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
 
 
 def both(desk, quote, *calls):

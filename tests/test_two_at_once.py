@@ -13,25 +13,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from clinic.embedded import Cluster, Urls
+from clinic.embedded import Urls
 from tests import given, running
-from tests.running import CONSULTATION, Desk, Service, at_once, made, seen
+from tests.running import AGAIN, CONSULTATION, at_once, made, seen
 
 pytestmark = pytest.mark.xdist_group("server")
-
-
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
-@pytest.fixture
-def desk(service: Service) -> Iterator[Desk]:
-    """A program of a branch that has issued nothing yet; afterwards the books are whole."""
-    desk = service.branch()
-    yield desk
-    desk.check_books()
 
 
 # ---- One quote, many callers ----
@@ -59,7 +45,6 @@ def test_parts_invoiced_at_once_add_up_to_the_line_to_the_kopeck(desk):
     assert desk.get(f"/v1/quotes/{quote['id']}").json["status"] == "invoiced"
 
 
-AGAIN = pytest.mark.parametrize("_", range(5))
 """Of two callers one comes first: a few times, so that both orders are seen."""
 
 

@@ -27,12 +27,6 @@ pytestmark = pytest.mark.xdist_group("server")
 PATH = "/v1/price-orders/imports"
 
 
-@pytest.fixture(scope="module")
-def service(cluster: Cluster) -> Iterator[Service]:
-    with running.new_database(cluster) as urls, running.service(urls) as service:
-        yield service
-
-
 def ask(caller: Caller, rows: int, name: str) -> str:
     """Send a price list that is long enough for a job; where the job is."""
     answer = caller.upload(PATH, price_file(rows, prefix=name.upper()), effective_from=LATER, number=name)
