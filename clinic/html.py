@@ -97,7 +97,8 @@ def page(
     with `http.PUBLIC`.
 
     Strangers who ask to read are sent to sign in, and who must take a step before all else to that step, unless the
-    page is one `during` which it is taken. What changes anything comes from a form of ours. A form that brings a file
+    page is one `during` which it is taken. An address that says a parameter twice is refused: no form of ours has two
+    fields of a name that go into an address. What changes anything comes from a form of ours. A form that brings a file
     may have `files` bytes; one that has more is not read, and `too_large` answers it. What is
     costly may be had `a_minute` times.
     """
@@ -127,6 +128,7 @@ def page(
                         if too_large is None:
                             raise
                         return too_large()
+            http.refuse_repeated_parameters()
             return view(*args, **kwargs)
 
         wrapper.scope = may  # type: ignore[attr-defined]

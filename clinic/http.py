@@ -215,7 +215,7 @@ def _guarded(
             g.actor.must(may)
         if files is not None:
             request.max_content_length = files
-        _refuse_repeated_parameters()
+        refuse_repeated_parameters()
         g.claims = key is not None
         if key == "required" and "Idempotency-Key" not in request.headers:
             raise errors.IdempotencyKeyRequired()
@@ -235,7 +235,10 @@ def _recognise() -> None:
     db.see(g.actor.branch_id)
 
 
-def _refuse_repeated_parameters() -> None:
+def refuse_repeated_parameters() -> None:
+    """Raises:
+    InvalidInput: the address says one parameter twice; which of the values is meant cannot be known.
+    """
     if request.query_string:
         twice = [name for name, values in request.args.lists() if len(values) > 1]
         if twice:

@@ -6,7 +6,7 @@ import hmac
 
 from flask import Blueprint, Response, current_app, request
 
-from clinic import auth, metrics
+from clinic import auth, http, metrics
 from clinic.errors import NotFound, Unauthorized
 from clinic.settings import Settings
 
@@ -22,6 +22,7 @@ def figures() -> Response:
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
     if not hmac.compare_digest(given.encode(), settings.metrics_token.encode()):
         raise Unauthorized()
+    http.refuse_repeated_parameters()
     return Response(metrics.exposed(), content_type=metrics.TYPE)
 
 

@@ -111,7 +111,7 @@ def test_a_body_of_another_type_is_not_read(clinic):
         ("lang=de", "?lang", "not_a_choice"),
     ],
 )
-def test_a_query_is_read_strictly(clinic, query, where, code):
+def test_s25_a_query_is_read_strictly(clinic, query, where, code):
     assert faults(clinic.get(f"/v1/quotes?{query}")) == [(where, code)]
 
 
