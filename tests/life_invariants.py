@@ -4,20 +4,23 @@ from __future__ import annotations
 
 STATE = """
 SELECT jsonb_build_object(
-  'quotes', (SELECT coalesce(jsonb_object_agg(quote_id, jsonb_build_array(
-      status, invoiced, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text)), '{}') FROM quote_revision),
-  'quote_lines', (SELECT coalesce(jsonb_object_agg(quote_id, lines), '{}') FROM (
-      SELECT quote_id, jsonb_agg(jsonb_build_array(
+  'quotes', (SELECT coalesce(jsonb_object_agg(quote_id || '/' || revision, jsonb_build_array(
+      status, invoiced, newest, valid_until, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text)), '{}')
+      FROM quote_revision),
+  'quote_lines', (SELECT coalesce(jsonb_object_agg(quote_id || '/' || revision, lines), '{}') FROM (
+      SELECT quote_id, revision, jsonb_agg(jsonb_build_array(
+               article, quantity::numeric(15, 3)::text, unit_price::numeric(15, 2)::text,
                gross::numeric(15, 2)::text, discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
                vat_amount::numeric(15, 2)::text, invoiced_quantity::numeric(15, 3)::text) ORDER BY position) AS lines
-        FROM quote_line GROUP BY quote_id) AS line),
+        FROM quote_line GROUP BY quote_id, revision) AS line),
   'invoices', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
-      status, number, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text, paid::numeric(15, 2)::text,
-      credited::numeric(15, 2)::text)), '{}') FROM invoice),
+      status, number, quote_id || '/' || quote_revision, date, subtotal::numeric(15, 2)::text,
+      total::numeric(15, 2)::text, paid::numeric(15, 2)::text, credited::numeric(15, 2)::text)), '{}') FROM invoice),
   'invoice_lines', (SELECT coalesce(jsonb_object_agg(invoice_id, lines), '{}') FROM (
       SELECT invoice_id, jsonb_agg(jsonb_build_array(
+               article, quantity::numeric(15, 3)::text, unit_price::numeric(15, 2)::text,
                gross::numeric(15, 2)::text, discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
-               vat_amount::numeric(15, 2)::text, quantity::numeric(15, 3)::text) ORDER BY position) AS lines
+               vat_amount::numeric(15, 2)::text, quote_position) ORDER BY position) AS lines
         FROM invoice_line GROUP BY invoice_id) AS line),
   'payments', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
       amount::numeric(15, 2)::text, allocated::numeric(15, 2)::text, refunded::numeric(15, 2)::text)), '{}')
@@ -80,7 +83,9 @@ INVARIANTS = {
     "I6: a quote has one live revision and is never invoiced above itself": """
         SELECT quote_id FROM quote_revision
          GROUP BY quote_id HAVING count(*) FILTER (WHERE status IN ('draft', 'sent', 'accepted')) > 1
+                            OR count(*) FILTER (WHERE status IN ('draft', 'sent', 'accepted') AND NOT newest) > 0
                             OR count(*) FILTER (WHERE newest) <> 1
+                            OR max(revision) FILTER (WHERE newest) <> count(*)
          UNION ALL
         SELECT quote_id FROM quote_line WHERE invoiced_quantity < 0 OR invoiced_quantity > quantity
          UNION ALL
@@ -89,7 +94,7 @@ INVARIANTS = {
           JOIN quote_line AS quoted
             ON quoted.quote_id = invoice.quote_id AND revision = quote_revision AND quoted.position = quote_position
          WHERE status IN ('draft', 'issued')
-         GROUP BY invoice.quote_id, quoted.position, quoted.amount, quoted.quantity
+         GROUP BY invoice.quote_id, quote_revision, quoted.position, quoted.amount, quoted.quantity
         HAVING sum(line.amount) > quoted.amount
             OR sum(line.quantity) = quoted.quantity AND sum(line.amount) <> quoted.amount""",
     "I7: prices neither overlap nor leave a hole": """

@@ -1,0 +1,85 @@
+"""Invoices in random lives: of quotes, direct; issued, edited, discarded, cancelled; and the acts of what was done."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from tests.life import (
+    Machine,
+    is_draft,
+    is_issued,
+    is_open,
+    parts,
+    payers,
+    percents,
+    picked_of,
+    wanted,
+    which,
+)
+
+
+class InvoiceRules(Machine):
+    @precondition(lambda self: any(map(is_open, self.model.newest)))
+    @rule(of=which, payer=payers, part=parts, issue=st.booleans(), late=st.sampled_from([None, 0, 1]))
+    def invoice(self, of: int, payer: str, part: dict[int, Decimal] | None, issue: bool, late: int | None) -> None:
+        quote = picked_of(self.model.newest, of, is_open)
+        day = None if late is None or not issue else self.model.today - timedelta(late)
+        body = {
+            "payer": self.person(payer),
+            "issue": issue,
+            "lines": part and [{"position": place, "quantity": str(much)} for place, much in part.items()],
+            "date": day and day.isoformat(),
+        }
+        self.told(self.model.invoice(quote, payer, part, issue, day), f"/v1/quotes/{quote.id}/invoice", body, 201)
+
+    @rule(lines=wanted, percent=percents, payer=payers)
+    def direct(self, lines: Any, percent: Decimal, payer: str) -> None:
+        body = self.asked(lines, percent) | {"payer": self.person(payer)}
+        self.told(self.model.direct(self.read(lines), percent, payer), "/v1/invoices", body, 201)
+
+    @precondition(lambda self: any(map(is_draft, self.model.invoices)))
+    @rule(of=which, late=st.sampled_from([None, 0, 1]))
+    def issue(self, of: int, late: int | None) -> None:
+        invoice = picked_of(self.model.invoices, of, is_draft)
+        day = None if late is None else self.model.today - timedelta(late)
+        body = {"date": day and day.isoformat()}
+        self.told(self.model.issue(invoice, day), f"/v1/invoices/{invoice.id}/issue", body, 200)
+
+    @precondition(lambda self: any(map(is_draft, self.model.invoices)))
+    @rule(of=which)
+    def discard(self, of: int) -> None:
+        invoice = picked_of(self.model.invoices, of, is_draft)
+        self.told(self.model.discard(invoice), f"/v1/invoices/{invoice.id}/discard", None, 200)
+
+    @precondition(lambda self: any(map(is_issued, self.model.invoices)))
+    @rule(of=which)
+    def cancel(self, of: int) -> None:
+        invoice = picked_of(self.model.invoices, of, is_issued)
+        self.told(self.model.cancel(invoice), f"/v1/invoices/{invoice.id}/cancel", {"reason": "Ошибка"}, 200)
+
+    @precondition(lambda self: any(map(is_draft, self.model.invoices)))
+    @rule(of=which, stale=st.booleans())
+    def edit(self, of: int, stale: bool) -> None:
+        invoice = picked_of(self.model.invoices, of, is_draft)
+        expected = self.model.edit(invoice, stale=stale)
+        self.edited(expected, f"/v1/invoices/{invoice.id}", {"comment": "Позвонить"}, stale=stale)
+
+    # ---- Acts ----
+
+    @precondition(lambda self: any(map(is_issued, self.model.invoices)))
+    @rule(of=which, part=parts)
+    def act(self, of: int, part: dict[int, Decimal] | None) -> None:
+        invoice = picked_of(self.model.invoices, of, is_issued)
+        body = {"lines": part and [{"position": place, "quantity": str(much)} for place, much in part.items()]}
+        self.told(self.model.act(invoice, part), f"/v1/invoices/{invoice.id}/acts", body, 201)
+
+    @precondition(lambda self: self.model.acts)
+    @rule(of=which)
+    def cancel_act(self, of: int) -> None:
+        act = picked_of(self.model.acts, of, is_issued)
+        self.told(self.model.cancel_act(act), f"/v1/acts/{act.id}/cancel", {"reason": "Ошибка"}, 200)

@@ -1,0 +1,111 @@
+"""Quotes in random lives: made, moved, edited, revised, repriced, extended, cancelled."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from tests.life import Machine, asked_lines, discount, is_draft, is_open, percents, picked_of, wanted, which
+from tests.model_documents import Given, Quote, Refusal
+
+USUAL = "usual"
+some_day = st.sampled_from([None, None, USUAL, -1, 0, 2, 40])
+"""The last day of a changed quote: left out, null, or so many days from today."""
+other_lines, other_percent = st.none() | wanted, st.none() | percents
+rarely = st.sampled_from([False, False, False, True])
+meant = st.sampled_from([None, None, None, 0, 0, 1])
+"""Which revision is said to be meant: none, the newest, another."""
+
+
+class QuoteRules(Machine):
+    @rule(lines=wanted, percent=percents, days=st.sampled_from([None, 0, 0, 1, 3]))
+    def quote(self, lines: Any, percent: Decimal, days: int | None) -> None:
+        until = None if days is None else (self.model.today + timedelta(days)).isoformat()
+        body = self.asked(lines, percent) | {"valid_until": until}
+        self.told(self.model.quote(self.read(lines), percent, days), "/v1/quotes", body, 201)
+
+    @precondition(lambda self: any(map(is_open, self.model.newest)))
+    @rule(of=which, way=st.sampled_from(["send", "accept", "decline"]), other=meant)
+    def move(self, of: int, way: str, other: int | None = None) -> None:
+        quote = picked_of(self.model.newest, of, is_open)
+        revision = None if other is None else quote.revision + other
+        expected = getattr(self.model, way)(quote, revision)
+        self.told(expected, f"/v1/quotes/{quote.id}/{way}", {"revision": revision}, 200)
+
+    @precondition(lambda self: any(map(is_free, self.model.newest)))
+    @rule(of=which)
+    def cancel_quote(self, of: int) -> None:
+        quote = picked_of(self.model.newest, of, is_free)
+        self.told(self.model.cancel_quote(quote), f"/v1/quotes/{quote.id}/cancel", {"reason": "Ошибка"}, 200)
+
+    @precondition(lambda self: any(map(is_open, self.model.newest)))
+    @rule(of=which, days=st.integers(-1, 3))
+    def extend(self, of: int, days: int) -> None:
+        quote = picked_of(self.model.newest, of, is_open)
+        day = self.model.today + timedelta(days)
+        body = {"valid_until": day.isoformat(), "reason": "Пациент в пути"}
+        self.told(self.model.extend(quote, day), f"/v1/quotes/{quote.id}/extend", body, 200)
+
+    # ---- Edits and revisions ----
+
+    @precondition(lambda self: any(map(is_free, self.model.newest)))
+    @rule(
+        of=which,
+        lines=other_lines,
+        percent=other_percent,
+        until=some_day,
+        stale=st.sampled_from([False, False, False, True]),
+    )
+    def edit_quote(self, of: int, lines: Any, percent: Decimal | None, until: Any, stale: bool) -> None:
+        quote = picked_of(self.model.newest, of, is_draft)
+        given, body = self.changed(lines, percent, until)
+        self.edited(self.model.edit_quote(quote, given, stale=stale), f"/v1/quotes/{quote.id}", body, stale=stale)
+
+    @precondition(lambda self: any(map(is_free, self.model.newest)))
+    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, other=meant)
+    def revise(self, of: int, lines: Any, percent: Decimal | None, until: Any, other: int | None) -> None:
+        quote = picked_of(self.model.newest, of, is_free)
+        revision = None if other is None else quote.revision + other
+        given, body = self.changed(lines, percent, until)
+        expected = self.model.revise(quote, given, revision)
+        self.told(expected, f"/v1/quotes/{quote.id}/revise", body | {"revision": revision}, 200)
+
+    @precondition(lambda self: any(map(is_free, self.model.newest)))
+    @rule(of=which, until=some_day, other=meant)
+    def reprice(self, of: int, until: Any, other: int | None) -> None:
+        quote = picked_of(self.model.newest, of, is_free)
+        was = quote.total
+        revision = None if other is None else quote.revision + other
+        expected = self.model.reprice(quote, self.last_day(until), revision)
+        body = self.changed(None, None, until)[1] | {"revision": revision}
+        answer = self.told(expected, f"/v1/quotes/{quote.id}/reprice", body, 200)
+        if not isinstance(expected, Refusal):
+            changed = answer["changes"]
+            assert changed["former_revision"] == quote.revision
+            assert changed["total"] == {"old": f"{was:.2f}", "new": f"{expected.total:.2f}"}
+
+    def changed(self, lines: Any, percent: Decimal | None, until: Any) -> tuple[Given, dict[str, Any]]:
+        """What of a quote is to be changed, and the body that asks for it."""
+        body: dict[str, Any] = {}
+        if lines is not None:
+            body["lines"] = asked_lines(lines)
+        if percent is not None:
+            body |= {"discount_percent": None, "discount_reason": None, **discount(percent)}
+        day = self.last_day(until)
+        if until is not None:
+            body["valid_until"] = None if until == USUAL else day and day.isoformat()
+        return Given(None if lines is None else self.read(lines), percent, day), body
+
+    def last_day(self, until: Any) -> date | None:
+        if until is None:
+            return None
+        return self.model.today + (self.model.valid_for if until == USUAL else timedelta(until))
+
+
+def is_free(quote: Quote) -> bool:
+    """Nothing of it stands on invoices, and it was not turned down."""
+    return quote.status not in ("declined", "cancelled") and not any(line.taken for line in quote.lines)
