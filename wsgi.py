@@ -56,6 +56,7 @@ PAGES = (
     "catalog.import_pages",
     "catalog.file_pages",
     "billing.pages",
+    "billing.invoice_pages",
     "billing.discount_pages",
     "billing.act_pages",
     "billing.credit_note_pages",

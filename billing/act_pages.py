@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import acts, invoices, rendering
+from billing import acts, invoices, refusals, rendering
 from billing.lines import MOST
 from clinic import access_log, clock, db, forms, html, http
 from clinic.command import Change
@@ -20,6 +20,7 @@ _SAID = {
         "Нужно количество: число, не больше трёх знаков после запятой.",
         "A quantity is needed: a number of at most three decimals.",
     ),
+    "wrong_length": ("Укажите причину.", "Give a reason."),
 }
 
 
@@ -81,10 +82,12 @@ def _page(
     key: str,
     typed: dict[str, str],
     *,
+    cancelling: dict[UUID, str] | None = None,
     faults: dict[str, list[str]] | None = None,
     refusal: Problem | None = None,
     status: int = 200,
 ) -> Response:
+    """The page; `cancelling` has the reason that was typed for cancelling an act, by the act's id."""
     actor = http.actor()
     with db.transaction() as conn:
         invoice = invoices.get(conn, actor, invoice_id)
@@ -102,7 +105,8 @@ def _page(
         key=key,
         typed=typed,
         faults=faults or {},
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=refusals.told(refusal),
+        cancelling=cancelling or {},
     )
     return Response(shown, status)
 
@@ -110,10 +114,21 @@ def _page(
 @bp.post("/desk/acts/<uuid:act_id>/cancel")
 @html.page(may="invoices:cancel")
 def cancel_act(act_id: UUID) -> AnyResponse:
-    wanted = forms.loaded(rendering.CancelActIn(), {"reason": request.form.get("reason", "")})
-    with forms.change() as change:
-        act, _ = rendering.cancel(change, act_id, wanted["reason"])
-    return redirect(f"/desk/invoices/{act.invoice_id}/acts", 303)
+    reason = request.form.get("reason", "")
+    with db.reading() as conn:
+        invoice_id = acts.get(conn, http.actor(), act_id).invoice_id
+    try:
+        wanted = forms.loaded(rendering.CancelActIn(), {"reason": reason})
+        with forms.change() as change:
+            rendering.cancel(change, act_id, wanted["reason"])
+    except InvalidInput as wrong:
+        faults = {f"{name}-{act_id}": said for name, said in forms.by_field(wrong.faults, _SAID).items()}
+        return _page(invoice_id, forms.new_key(), {}, cancelling={act_id: reason}, faults=faults, status=422)
+    except Problem as refusal:
+        return _page(
+            invoice_id, forms.new_key(), {}, cancelling={act_id: reason}, refusal=refusal, status=refusal.status
+        )
+    return redirect(f"/desk/invoices/{invoice_id}/acts", 303)
 
 
 @bp.get("/desk/acts/<uuid:act_id>/print")

@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import acts, credit_notes, crediting, invoices, rendering
+from billing import acts, credit_notes, crediting, invoices, refusals, rendering
 from billing.crediting import Row
 from billing.invoices import Invoice, InvoiceLine
 from billing.lines import MOST
@@ -79,17 +79,19 @@ def credit_invoice(invoice_id: UUID) -> AnyResponse:
 @html.page(may="invoices:read")
 def cancel_invoice(invoice_id: UUID) -> AnyResponse:
     # Whether this reader may is judged by the command: it depends on who issued the invoice, and when.
+    reason = request.form.get("reason", "")
+    typed = {"cancel-reason": reason}
     try:
-        wanted = forms.loaded(crediting.CancelIn(), {"reason": request.form.get("reason", "")})
+        wanted = forms.loaded(crediting.CancelIn(), {"reason": reason})
         with forms.change() as change:
             crediting.cancel(change, invoice_id, wanted["reason"], grace_minutes=_grace())
     except InvalidInput as wrong:
         faults = {f"cancel-{name}": said for name, said in forms.by_field(wrong.faults, _SAID).items()}
-        return _page(invoice_id, forms.new_key(), {}, faults=faults, status=422)
+        return _page(invoice_id, forms.new_key(), typed, faults=faults, status=422)
     except NotFound:
         raise
     except Problem as refusal:
-        return _page(invoice_id, forms.new_key(), {}, refusal=refusal, status=refusal.status)
+        return _page(invoice_id, forms.new_key(), typed, refusal=refusal, status=refusal.status)
     return redirect(f"/desk/invoices/{invoice_id}/credit-notes", 303)
 
 
@@ -174,7 +176,7 @@ def _page(
         typed=typed,
         preview=preview,
         faults=faults or {},
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=refusals.told(refusal),
     )
     return Response(shown, status)
 

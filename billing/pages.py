@@ -9,10 +9,8 @@ from flask import Blueprint, Flask, Response, current_app, redirect, render_temp
 from werkzeug.wrappers import Response as AnyResponse
 
 from billing import (
-    approvals,
     desk_page,
     exports,
-    invoices,
     invoicing,
     issuing,
     legal_references,
@@ -21,18 +19,14 @@ from billing import (
     quote_verification,
     quotes,
     quoting,
-    receiving,
-    till,
     words,
 )
-from billing import desk as desks
 from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quote_page import InvoiceForm
-from billing.till import PaymentForm
 from clinic import access_log, branches, budgets, clock, db, forms, html, http
 from clinic.command import Change
-from clinic.errors import Fault, IdempotencyKeyReused, InvalidInput, NotFound, Problem
+from clinic.errors import IdempotencyKeyReused, InvalidInput, NotFound, Problem
 from clinic.settings import Settings
 
 bp = Blueprint("billing_pages", __name__, template_folder="templates")
@@ -168,92 +162,6 @@ def print_quote(quote_id: UUID) -> str:
         fingerprint=fingerprint,
         references=references,
     )
-
-
-# ---- An invoice ----
-
-
-@bp.get("/desk/invoices/<uuid:invoice_id>")
-@html.page(may="invoices:read")
-def invoice(invoice_id: UUID) -> Response:
-    return _invoice_page(invoice_id, PaymentForm.new())
-
-
-@bp.post("/desk/invoices/<uuid:invoice_id>/<any(payments, offset):way>")
-@html.page(may="payments:write")
-def pay_invoice(invoice_id: UUID, way: str) -> AnyResponse:
-    form = PaymentForm.read(request.form.to_dict())
-    with db.reading() as conn:
-        paid = invoices.get(conn, http.actor(), invoice_id)
-    raw = form.payment(paid) if way == "payments" else form.offset(paid)
-    shape, take = _TAKE[way]
-    try:
-        wanted = forms.loaded(shape(), raw)
-        forms.once(form.key, raw, lambda change: take(change, wanted).payments[0].id)
-    except InvalidInput as wrong:
-        return _invoice_page(invoice_id, form, faults=wrong.faults, status=422)
-    except IdempotencyKeyReused:
-        # Sent, gone back to, changed and sent again: it is more money, and a person says whether that is meant.
-        return _invoice_page(invoice_id, form.again(), sent_before=True, status=409)
-    except Problem as refusal:
-        return _invoice_page(invoice_id, form, refusal=refusal)
-    return redirect(f"/desk/invoices/{invoice_id}", 303)
-
-
-_TAKE = {
-    "payments": (receiving.PaymentIn, receiving.receive),
-    "offset": (receiving.SplitIn, receiving.split),
-}
-
-
-def _invoice_page(
-    invoice_id: UUID,
-    form: PaymentForm,
-    *,
-    faults: list[Fault] | None = None,
-    refusal: Problem | None = None,
-    sent_before: bool = False,
-    status: int | None = None,
-) -> Response:
-    shown = render_template(
-        "invoice.html",
-        **_invoice(invoice_id, "read"),
-        form=form,
-        faults=forms.by_field(faults or [], desks.SAID),
-        refusal=refusal and refusal.words(http.lang()),
-        sent_before=sent_before,
-    )
-    return Response(shown, status or (refusal.status if refusal else 200))
-
-
-@bp.get("/desk/invoices/<uuid:invoice_id>/print")
-@html.page(may="invoices:read")
-def print_invoice(invoice_id: UUID) -> str:
-    return render_template("invoice_print.html", **_invoice(invoice_id, "print"))
-
-
-def _invoice(invoice_id: UUID, action: str) -> dict[str, Any]:
-    """What both pages of an invoice show. An issued one says who the clinic was when it was issued."""
-    actor = http.actor()
-    with db.transaction() as conn:
-        invoice = invoices.get(conn, actor, invoice_id)
-        access_log.note(conn, actor.label, action, "invoice", [invoice_id], http.request_id())
-        lines = invoices.lines_of(conn, [invoice_id])[invoice_id]
-        of_quote = quotes.get(conn, actor, invoice.quote_id) if invoice.quote_id else None
-        branch = branches.of_id(conn, invoice.branch_id)
-        money = till.of_invoice(conn, actor, invoice)
-        approval = approvals.on_page_of(conn, actor, invoice)
-        references = legal_references.printed(conn, invoice.date, lines)
-    requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
-    return {
-        "document": invoices.as_json(invoice, lines),
-        "version": invoice.row_version,
-        "approval": approval,
-        "requisites": requisites,
-        "till": money,
-        "references": references,
-        "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},
-    }
 
 
 # ---- Accounting ----

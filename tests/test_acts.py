@@ -194,6 +194,20 @@ class TestThePages:
         assert 'value="7"' in answer.text
         assert "Не оказано ещё 3" in text(answer)
 
+    def test_a_refused_cancellation_is_said_on_the_page(self, clinic, invoice):
+        senior = Person(clinic.app, "senior_reception", login="vera")
+        act = rendered(clinic, invoice)
+        cancel = f"/desk/acts/{act['id']}/cancel"
+        page = senior.get(f"/desk/invoices/{invoice['id']}/acts")
+        for reason in ("", "х" * 501):
+            wrong = senior.press(page, cancel, reason=reason)
+            assert wrong.status_code == 422 and f'value="{reason}"' in wrong.text
+            assert f'id="reason-{act["id"]}-fault"' in wrong.text and "<details open>" in wrong.text
+        senior.follow(senior.press(wrong, cancel, reason="По ошибке"))
+        late = senior.press(page, cancel, reason="По ошибке")
+        assert late.status_code == 409
+        assert "Акт уже аннулирован" in text(late) and "Акты по счёту" in text(late)
+
 
 ATTACKS = {
     "another sum": (pg.RestrictViolation, "UPDATE act SET total = 1"),

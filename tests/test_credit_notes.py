@@ -403,6 +403,8 @@ class TestThePages:
         assert address + "/credit-notes" not in [to for to, _ in forms(page)]
         refused = desk.press(page, address + "/cancel", reason="")
         assert (refused.status_code, "Укажите причину" in text(refused)) == (422, True)
+        refused = desk.press(page, address + "/cancel", reason="х" * 501)
+        assert (refused.status_code, f'value="{"х" * 501}"' in refused.text) == (422, True)
         done = desk.follow(desk.press(page, address + "/cancel", reason="Не тот плательщик"))
         assert "отмена счёта" in text(done)
         # Another one's invoice shows him no button, and is refused to whoever sends the form all the same.
@@ -411,6 +413,15 @@ class TestThePages:
         answer = desk.client.post(other + "/cancel", data={"reason": "x", "form_token": token(page)})
         assert answer.status_code == 403
         assert read(clinic, three)["status"] == "issued"
+
+    def test_why_an_invoice_cannot_be_cancelled_is_said_with_the_acts(self, clinic, three):
+        desk, address = Person(clinic.app, "administrator"), f"/desk/invoices/{three['id']}"
+        page = desk.get(address + "/credit-notes")
+        act = made(clinic.post(f"/v1/invoices/{three['id']}/acts", {}))
+        for lang, told in (("ru", "Так говорят акты"), ("en", "These acts say so:")):
+            desk.get(f"/?lang={lang}")
+            refused = desk.press(page, address + "/cancel", reason="Не тот плательщик")
+            assert refused.status_code == 409 and f"{told} {act['number']}" in text(refused)
 
 
 def token(page):
