@@ -43,6 +43,10 @@ class Shape(ma.Schema):
         return []
 
 
+class Nothing(Shape):
+    """The body of a command that takes none: an empty object, or no body at all."""
+
+
 class _Coded(ma.fields.Field[Any]):
     default_error_messages: _Messages = _CODES
 

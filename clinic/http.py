@@ -158,7 +158,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             may: the scope needed, or `PUBLIC`, or `SIGNED_IN`.
             or_may: a scope that lets a caller in too; what he does is then judged by the command itself.
             gives: status -> schema of the answer.
-            takes: schema of the JSON body; the view gets it as its first argument.
+            takes: schema of the JSON body; the view gets it as its first argument. A command that takes none says
+                `fields.Nothing`, which a key says for it.
             files: the body is multipart/form-data of at most so many bytes, in place of JSON; `fields.File` is a file.
             query: schema of the query; a view of one that has filters gets it as its next argument.
             refuses: problems beyond those that follow from the rest of the contract.
@@ -170,6 +171,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             a_minute: how often a caller may have something costly; None where requests are not counted at all.
         """
 
+        if takes is None and key is not None:
+            takes = fields.Nothing
+        empty = takes is fields.Nothing
+
         def decorate(view: View) -> View:
             wrapped: Callable[..., Any] = _without_query(view) if query is Query else view
             for number, (status, schema) in enumerate(gives.items()):
@@ -177,7 +182,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 wrapped = self.response(status, schema, **shown)(wrapped)
             # Instances: a schema class would be instantiated anew for each request.
             wrapped = self.arguments(query(), location="query")(wrapped)
-            if takes is not None:
+            if takes is not None and not empty:
                 # No body is read as an empty object, so it may be left out where every member may.
                 needed = any(field.required for field in takes().fields.values())
                 location = "json" if files is None else "files"
@@ -189,6 +194,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if gives_file:
                 contents: dict[str, Any] = {each: {"schema": {}} for each in gives_file}
                 wrapped = self.doc(responses={"200": {"description": "the file", "content": contents}})(wrapped)
+            if empty:
+                wrapped = _without_body(wrapped)
             return cast(View, _guarded(wrapped, may, or_may, key, files, a_minute))
 
         return decorate
@@ -198,6 +205,19 @@ def _without_query(view: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return view(*args[:-1], **kwargs)
+
+    return wrapper
+
+
+def _without_body(view: Callable[..., Any]) -> Callable[..., Any]:
+    # Not by flask-smorest's `arguments`: what is taken by nobody need not be described.
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            fields.Nothing().load(body())
+        except ma.ValidationError as exc:
+            raise InvalidInput(fields.faults_in(exc.messages)) from exc
+        return view(*args, **kwargs)
 
     return wrapper
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from clinic import api_keys, db, errors, examples, http, lists
+from clinic import api_keys, db, errors, examples, fields, http, lists
 from clinic.api_keys import Issued, KeyIn, KeyOut, KeyRevoked, NewKeyOut, RotateIn
 from clinic.command import Change
 
@@ -74,7 +74,9 @@ def rotate_key(wanted: dict[str, Any], key_id: UUID) -> Response:
 
 
 @bp.post(f"{_AT}/revoke")
-@bp.contract(may="admin", gives={200: KeyOut}, refuses=(errors.NotFound, KeyRevoked), answers=examples.KEY)
+@bp.contract(
+    may="admin", takes=fields.Nothing, gives={200: KeyOut}, refuses=(errors.NotFound, KeyRevoked), answers=examples.KEY
+)
 def revoke_key(key_id: UUID) -> Response:
     """Take a key back
 

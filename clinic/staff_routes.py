@@ -8,7 +8,7 @@ from uuid import UUID
 import marshmallow as ma
 from flask import Response
 
-from clinic import db, errors, examples, http, lists, passwords, second_factor, staff
+from clinic import db, errors, examples, fields, http, lists, passwords, second_factor, staff
 from clinic.staff import (
     Account,
     AccountIn,
@@ -89,8 +89,9 @@ def change_account(wanted: dict[str, Any], staff_id: UUID) -> Response:
 
 @bp.post(f"{_AT}/reset-password")
 @bp.contract(
-    may="admin", gives={200: NewAccountOut}, refuses=(errors.NotFound, PasswordNotOurs), answers=examples.NEW_ACCOUNT
-)
+    may="admin", takes=fields.Nothing, gives={200: NewAccountOut}, refuses=(errors.NotFound, PasswordNotOurs),
+    answers=examples.NEW_ACCOUNT,
+)  # fmt: skip
 def reset_password(staff_id: UUID) -> Response:
     """Give an account a password for once
 
@@ -103,7 +104,9 @@ def reset_password(staff_id: UUID) -> Response:
 
 
 @bp.post(f"{_AT}/sign-out")
-@bp.contract(may="admin", gives={200: AccountOut}, refuses=(errors.NotFound,), answers=examples.ACCOUNT)
+@bp.contract(
+    may="admin", takes=fields.Nothing, gives={200: AccountOut}, refuses=(errors.NotFound,), answers=examples.ACCOUNT
+)
 def sign_out(staff_id: UUID) -> Response:
     """End all sessions of an account"""
     with http.change() as change:
@@ -113,7 +116,9 @@ def sign_out(staff_id: UUID) -> Response:
 
 
 @bp.post(f"{_AT}/remove-second-factor")
-@bp.contract(may="admin", gives={200: AccountOut}, refuses=(errors.NotFound,), answers=examples.ACCOUNT)
+@bp.contract(
+    may="admin", takes=fields.Nothing, gives={200: AccountOut}, refuses=(errors.NotFound,), answers=examples.ACCOUNT
+)
 def remove_second_factor(staff_id: UUID) -> Response:
     """Take an account's second factor away
 

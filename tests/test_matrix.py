@@ -11,6 +11,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -191,10 +192,11 @@ def database(cluster):
         db.close_pool()
 
 
-def ask(route: Route, secret: str | None, path: str | None = None) -> TestResponse:
+def ask(route: Route, secret: str | None, path: str | None = None, body: Any = None) -> TestResponse:
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     headers |= {"Idempotency-Key": uuid4().hex, "If-Match": '"x"'}
-    body = None if route.method == "GET" else EXAMPLES.get(f"{route.method} {route.rule}", {})
+    if body is None and route.method != "GET":
+        body = EXAMPLES.get(f"{route.method} {route.rule}", {})
     return APP.test_client().open(path or route.path(), method=route.method, json=body, headers=headers)
 
 
