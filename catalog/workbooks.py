@@ -30,14 +30,15 @@ _CPU_SECONDS = 20
 _MOST_PARTS = 2000
 _MOST_SHEETS = 100
 _MOST_CELLS = 1_000_000
+# No part reads on over a `<`, or over the cell's own end: a cell that never ends would be looked for to the end of the
+# file, and so would the next one.
 _CELL = re.compile(
-    rb"<(?:\w+:)?(?:row\b([^>]*)>|c\b([^>]*?)(?:/>|>(.*?)</(?:\w+:)?c>))",
-    re.DOTALL,
+    rb"<(?:\w+:)?(?:row\b([^<>]*)>|c\b([^<>]*?)(?:/>|>([^<]*(?:<(?!/?(?:\w+:)?c\b)[^<]*)*)</(?:\w+:)?c>))"
 )
 _REF = re.compile(rb"""\br=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 _TYPE = re.compile(rb"""\bt=["'](\w+)["']""")
 _HIDDEN = re.compile(rb"""\bhidden=["'](?:1|true)["']""")
-_VALUE = re.compile(rb"<(?:\w+:)?v(?:\s[^>]*)?>([^<]+)<")
+_VALUE = re.compile(rb"<(?:\w+:)?v(?:\s[^<>]*)?>([^<]+)<")
 
 
 def main() -> None:

@@ -225,9 +225,8 @@ class Uuid(Form):
     default_error_messages: _Messages = {"invalid": "not_uuid"}
 
     def __init__(self, **given: Any) -> None:
-        hexes = "[0-9a-fA-F]"
         shown = {"format": "uuid"} | given.pop("metadata", {})
-        super().__init__(rf"{hexes}{{8}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{4}}-{hexes}{{12}}", metadata=shown, **given)
+        super().__init__(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", metadata=shown, **given)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **given: Any) -> UUID:  # type: ignore[override]
         return UUID(super()._deserialize(value, attr, data))

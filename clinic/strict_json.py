@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from clinic import errors
@@ -15,7 +15,8 @@ def read(raw: bytes) -> Any:
     """One JSON text, read strictly: orjson would keep the last of two equal members without a word.
 
     Raises:
-        UnreadableJson: not UTF-8, not JSON, NaN or Infinity, a number of more than 30 digits, nested too deep.
+        UnreadableJson: not UTF-8, not JSON, NaN or Infinity, a number of more than 30 digits or of an exponent
+            out of all bounds, nested too deep.
         DuplicateMember: an object has a member twice.
     """
     try:
@@ -50,15 +51,19 @@ def _number(text: str) -> int | float | Decimal:
     if text.lstrip("-").isdigit():
         return int(text)
     # A whole number written 5.0 stays whole; every other one is a float and no field takes it.
-    exact = Decimal(text)
-    return exact if abs(exact) < 10**18 and exact % 1 == 0 else float(exact)
+    try:
+        exact = Decimal(text)
+    except InvalidOperation as exc:  # the exponent has more digits than the library counts with
+        raise ValueError("a number out of all bounds") from exc
+    # Not `exact % 1`, which calls 1e-999999999999 whole: it is too small for the library's remainder.
+    return exact if abs(exact) < 10**18 and exact == exact.to_integral_value() else float(exact)
 
 
 def _nesting(value: Any, depth: int = 0) -> int:
     if depth > _DEEPEST or not isinstance(value, dict | list):
         return depth
     inner = value.values() if isinstance(value, dict) else value
-    return max((_nesting(each, depth + 1) for each in inner), default=depth)
+    return max((_nesting(each, depth + 1) for each in inner), default=depth + 1)
 
 
 def read_shallow(raw: bytes) -> Any:

@@ -311,7 +311,7 @@ HOSTILE: dict[str, tuple[int, bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_body_is_refused_by_a_name(clinic, name):
+def test_s24_a_hostile_body_is_refused_by_a_name(clinic, name):
     status, body = HOSTILE[name]
     assert_refused(sent(clinic, "/v1/quotes", body), status)
 
@@ -372,7 +372,7 @@ def aimed(path, known):
     return re.sub(r"\{(\w+)\}", lambda match: next(known[match[1]]), path)
 
 
-def test_bad_input_changes_nothing(cluster, database, clinic, known):
+def test_s24_bad_input_changes_nothing(cluster, database, clinic, known):
     with psycopg.connect(cluster.owner_url(database), autocommit=True) as conn:
         before = contents(conn)
         tried = sum(try_wrong_bodies(clinic, known, name) for name in OPERATIONS)

@@ -86,7 +86,7 @@ def test_a_refusal_is_a_problem_in_the_callers_language(clinic):
         (b" " * 300_000, 413, "too_large"),
     ],
 )
-def test_hostile_bodies_are_refused_and_change_nothing(clinic, raw, status, code):
+def test_s24_hostile_bodies_are_refused_and_change_nothing(clinic, raw, status, code):
     refused = post_raw(clinic, raw)
     assert (refused.status_code, refused.get_json()["code"]) == (status, code)
     assert made(clinic.get("/v1/quotes"))["items"] == []

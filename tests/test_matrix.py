@@ -104,12 +104,20 @@ APP = create_app(SETTINGS)
 APP.config["PROPAGATE_EXCEPTIONS"] = False
 ROUTES = routes(APP)
 DESCRIPTION = APP.test_client().get("/v1/openapi.json").get_json()
+
+
+def operation(route: Route) -> dict[str, Any]:
+    """What the description says of the route; of one that it does not know, nothing."""
+    # Its address has {name} where the rule has <type:name>.
+    path = re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", route.rule)
+    found: dict[str, Any] = DESCRIPTION["paths"].get(path, {}).get(route.method.lower(), {})
+    return found
+
+
 EXAMPLES = {
-    # The address in the description has {name} where the rule has <type:name>.
     f"{each.method} {each.rule}": content["application/json"]["example"]
     for each in ROUTES
-    if (operations := DESCRIPTION["paths"].get(re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", each.rule)))
-    and (content := operations[each.method.lower()].get("requestBody", {}).get("content", {}))
+    if (content := operation(each).get("requestBody", {}).get("content", {}))
     and "example" in content.get("application/json", {})
 }
 EXAMPLES["POST /v1/quotes/<uuid:quote_id>/invoice"] = {"payer": given.PAYER}  # to issue it at once is another right

@@ -165,11 +165,6 @@ def test_services_are_filtered(clinic, query, expected):
     assert articles(clinic.get(f"/v1/services?{query}")) == expected
 
 
-def test_a_cursor_belongs_to_its_filters(clinic):
-    cursor = clinic.get("/v1/services?limit=1").get_json()["next_cursor"]
-    assert clinic.get(f"/v1/services?limit=1&active=true&cursor={cursor}").status_code == 400
-
-
 @pytest.mark.parametrize(
     ("scope", "method", "path"),
     [
