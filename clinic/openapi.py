@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -138,6 +139,26 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
     # Each route lists its own refusals; a default one would point at a response that is not there.
     DEFAULT_ERROR_RESPONSE_NAME = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._undescribed: list[flask_smorest.Blueprint] = []
+        self._one_at_a_time = threading.Lock()
+
+    def register_blueprint(self, blueprint: flask_smorest.Blueprint) -> None:
+        """Take its routes; they are described when somebody asks, for that takes four times as long as all else."""
+        self._app.register_blueprint(blueprint)
+        self._undescribed.append(blueprint)
+
+    def description(self) -> dict[str, Any]:
+        """The description of all routes, as JSON has it."""
+        with self._one_at_a_time:
+            for blueprint in self._undescribed:
+                blueprint.register_views_in_doc(self, self._app, self.spec, name=blueprint.name, parameters=None)
+                self.spec.tag({"name": blueprint.name, "description": blueprint.description})
+            self._undescribed.clear()
+            described: dict[str, Any] = self.spec.to_dict()
+            return described
+
     def _register_error_handlers(self) -> None:
         """Ours are registered by `set_up`, for pages too."""
 
@@ -146,7 +167,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
 
 
 def describe(app: Flask) -> Api:
-    """The OpenAPI 3.1 description of `app`, filled as blueprints are registered with it."""
+    """The OpenAPI 3.1 description of `app`: of the blueprints registered with it."""
     api = Api()
     for field in (fields.Text, fields.Form, fields.Day, fields.Choice, fields.Quantity):
         api.register_field(field, "string", None)

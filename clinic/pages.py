@@ -199,7 +199,7 @@ def _description() -> _Description:
     """Made once per application: the contract does not change while it runs."""
     app: Flask = current_app
     if "clinic-description" not in app.extensions:
-        spec = app.extensions["clinic-api"].spec.to_dict()
+        spec = app.extensions["clinic-api"].description()
         # Defaults of money and quantities are Decimals here and text in JSON.
         content = orjson.dumps(spec, default=str)
         etag = hashlib.sha256(content).hexdigest()[:32]
