@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clinic import budgets, clock, dates, db, http, money, sessions, sign_in
 from clinic.auth import Actor
-from clinic.errors import Problem, Refused, Unauthorized
+from clinic.errors import DatabaseAway, Problem, Refused, Unauthorized
 from clinic.sessions import Session, Step
 from clinic.settings import Settings
 
@@ -70,6 +70,7 @@ class Door:
     name: tuple[str, str]
     about: tuple[str, str]
     needs: tuple[str, ...]
+    is_there: Callable[[Settings], bool]
 
     def is_open_to(self, actor: Actor | None) -> bool:
         return not self.needs or (actor is not None and all(actor.may(scope) for scope in self.needs))
@@ -79,9 +80,16 @@ doors: list[Door] = []
 """What the menu offers; packages above add theirs by `door`."""
 
 
-def door(place: int, path: str, name: tuple[str, str], about: tuple[str, str], *needs: str) -> None:
-    """Put a page into the menu, at its place there; texts are (ru, en)."""
-    doors.append(Door(place, path, name, about, needs))
+def door(
+    place: int,
+    path: str,
+    name: tuple[str, str],
+    about: tuple[str, str],
+    *needs: str,
+    is_there: Callable[[Settings], bool] = lambda _: True,
+) -> None:
+    """Put a page into the menu, at its place there; texts are (ru, en). Settings may say that it is not there."""
+    doors.append(Door(place, path, name, about, needs, is_there))
     doors.sort(key=lambda each: each.place)
 
 
@@ -91,7 +99,7 @@ def page(
     during: Collection[str] = (),
     files: int | None = None,
     too_large: Callable[[], AnyResponse] | None = None,
-    a_minute: int = budgets.USUAL,
+    a_minute: int | None = budgets.USUAL,
 ) -> Callable[[View], View]:
     """A page for signed-in people who have the scope `may`, for all of them with `http.SIGNED_IN`, or for everybody
     with `http.PUBLIC`.
@@ -99,8 +107,9 @@ def page(
     Strangers who ask to read are sent to sign in, and who must take a step before all else to that step, unless the
     page is one `during` which it is taken. An address that says a parameter twice is refused: no form of ours has two
     fields of a name that go into an address. What changes anything comes from a form of ours. A form that brings a file
-    may have `files` bytes; one that has more is not read, and `too_large` answers it. What is
-    costly may be had `a_minute` times.
+    may have `files` bytes; one that has more is not read, and `too_large` answers it. What is costly may be had
+    `a_minute` times; None is for what everybody may see and is made of the program alone: requests are not counted,
+    and with the database away it is shown as strangers see it.
     """
 
     def decorate(view: View) -> View:
@@ -109,8 +118,7 @@ def page(
             changes = request.method not in _READING
             if changes:
                 _must_come_from_here()
-            known = _recognise() if may != http.PUBLIC or not (changes or http.for_programs()) else None
-            budgets.count(known.actor if known else None, view.__name__, a_minute)
+            known = _caller(may, changes, view.__name__, a_minute)
             if may != http.PUBLIC:
                 waits = known is not None and known.step is not None and known.step not in during
                 if changes and (known is None or waits):
@@ -137,6 +145,15 @@ def page(
     return decorate
 
 
+def _caller(may: str, changes: bool, what: str, a_minute: int | None) -> Session | None:
+    """Who asks for a page, his request counted; None is a stranger."""
+    if a_minute is None:
+        return _recognise_at_best()
+    known = _recognise() if may != http.PUBLIC or not (changes or http.for_programs()) else None
+    budgets.count(known.actor if known else None, what, a_minute)
+    return known
+
+
 def sign_in_address(step: Step | None = None) -> str:
     """Where to sign in, or to take this step of it, and come back to the page asked for."""
     wanted = request.full_path.rstrip("?")
@@ -160,6 +177,14 @@ def _recognise() -> Session | None:
         return None
     g.session, g.actor = found, found.actor
     return found
+
+
+def _recognise_at_best() -> Session | None:
+    """As `_recognise`; nobody while the database is away."""
+    try:
+        return None if http.for_programs() else db.retrying(_recognise, repeatable=True)
+    except DatabaseAway:
+        return None
 
 
 def own_session() -> Session:
@@ -309,7 +334,7 @@ def _given_to_templates() -> dict[str, Any]:
         "t": lambda ru, en: ru if lang == "ru" else en,
         "actor": actor,
         "form_token": form_token(),
-        "doors": [each for each in doors if each.is_open_to(actor)],
+        "doors": [each for each in doors if each.is_there(settings()) and each.is_open_to(actor)],
         "behind": _door_behind(request.path),
         "here": request.path,
         "other_language": _same_page_in("en" if lang == "ru" else "ru"),

@@ -228,7 +228,7 @@ def _guarded(
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if may != PUBLIC:
-            _recognise()
+            recognise()
         if a_minute is not None:
             budgets.count(g.get("actor"), view.__name__, a_minute)
         if may not in {PUBLIC, SIGNED_IN} and not (or_may and g.actor.may(or_may)):
@@ -246,7 +246,12 @@ def _guarded(
     return wrapper
 
 
-def _recognise() -> None:
+def recognise() -> None:
+    """From here on it is known who calls, by the key that he shows.
+
+    Raises:
+        Unauthorized: he shows none that is good.
+    """
     try:
         g.actor = api_keys.authenticate(request.headers.get("Authorization"))
     except errors.Unauthorized:

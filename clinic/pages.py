@@ -14,7 +14,7 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import errors, html, http, sessions
+from clinic import budgets, errors, html, http, sessions
 from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
 from clinic.second_factor import WrongCode
 from clinic.security_headers import CONTENT_POLICY
@@ -27,6 +27,7 @@ html.door(
     "/docs",
     ("JSON API", "JSON API"),
     ("Описание интерфейса для других систем клиники", "The interface for the clinic's other systems, described"),
+    is_there=lambda settings: settings.shows_docs,
 )
 
 # Swagger UI draws its arrows from data: addresses.
@@ -57,13 +58,13 @@ def problem_page(problem: Problem, lang: str) -> Response:
 
 
 @bp.get("/")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def start() -> str:
     return render_template("start.html")
 
 
 @bp.get("/sign-in")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def sign_in() -> str:
     return _sign_in_page(request.args.get("next"))
 
@@ -145,7 +146,7 @@ def leave() -> AnyResponse:
 
 
 @bp.get("/problems")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def problems() -> str:
     by_status = sorted(Problem.every().items(), key=lambda item: (item[1].status, item[0]))
     faults = {code: _readable(texts) for code, texts in sorted(errors.FAULTS.items())}
@@ -153,7 +154,7 @@ def problems() -> str:
 
 
 @bp.get("/problems/<code>")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def problem(code: str) -> str:
     named = Problem.every().get(code)
     texts = errors.FAULTS.get(code)
@@ -169,16 +170,22 @@ def _readable(texts: tuple[str, str]) -> tuple[str, str]:
 
 
 @bp.get("/docs")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def docs() -> Response:
+    if not html.settings().shows_docs:
+        raise NotFound()
     response = Response(render_template("docs.html", operations=_description().operations))
     response.headers["Content-Security-Policy"] = _DOCS_POLICY
     return response
 
 
 @bp.get("/v1/openapi.json")
-@html.page(may=http.PUBLIC)
+@html.page(may=http.PUBLIC, a_minute=None)
 def openapi() -> AnyResponse:
+    if not html.settings().shows_docs:
+        # Whoever writes a program for the clinic has a key for it.
+        http.recognise()
+        budgets.count(http.actor())
     made = _description()
     response = Response(made.content, mimetype="application/json")
     response.set_etag(made.etag)

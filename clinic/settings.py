@@ -251,6 +251,10 @@ class Settings:
     audit_file: Path | None = _setting(
         "CLINIC_AUDIT_FILE", None, _path, "file to which the journal's signed head is added every day; best elsewhere"
     )
+    docs: bool | None = _setting(
+        "CLINIC_DOCS", None, _flag,
+        "whether strangers may read the contract's description; by default they may, but in production not",
+    )  # fmt: skip
     metrics_token: str | None = _setting(
         "CLINIC_METRICS_TOKEN",
         None,
@@ -277,6 +281,11 @@ class Settings:
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def shows_docs(self) -> bool:
+        """Whether the page /docs is there, and strangers may have the description that programs read."""
+        return not self.production if self.docs is None else self.docs
 
     @property
     def over_https(self) -> bool:

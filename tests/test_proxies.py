@@ -77,7 +77,7 @@ def test_s33_a_proxys_word_decides_whose_budget_it_is(app):
 
     def asked(peer, hops):
         headers = {"X-Forwarded-For": hops}
-        return held.test_client().get("/docs", headers=headers, environ_overrides={"REMOTE_ADDR": peer}).status_code
+        return held.test_client().get("/prices", headers=headers, environ_overrides={"REMOTE_ADDR": peer}).status_code
 
     assert [asked(PROXY, STRANGER), asked(PROXY, STRANGER)] == [200, 429]
     assert asked(PROXY, "192.0.2.8") == 200

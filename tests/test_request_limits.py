@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,10 +16,13 @@ from clinic.embedded import Cluster
 from clinic.errors import DatabaseAway, TooManyRequests
 from clinic.http import App
 from tests import given, running
+from tests.browser import Person, quick_passwords  # noqa: F401
 from tests.conftest import SETTINGS
 from wsgi import create_app
 
 A_MINUTE = 60
+
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 @pytest.fixture
@@ -156,6 +160,32 @@ def test_s44_a_limiter_that_goes_away_is_missed_at_the_next_settlement(opened):
             held.count("k")
     with pytest.raises(DatabaseAway):
         held.count("k")
+
+
+WITHOUT_DATA = ("/", "/sign-in", "/problems", "/problems/not_found", "/docs", "/v1/openapi.json", "/health/live",
+                "/static/style.css")  # fmt: skip
+
+
+def test_s44_what_shows_no_data_is_there_without_the_limiter(held, opened):
+    person = Person(held, "reception")
+    broken(opened, "DROP TABLE rate_limit; REVOKE ALL ON staff_session FROM clinic_app")
+    for path in WITHOUT_DATA:
+        assert asked_by(held, "192.0.2.7", path).status_code == 200, path
+        assert person.get(path).status_code == 200, path
+    assert asked_by(held, "192.0.2.7", "/prices").status_code == 503
+
+
+def test_what_shows_no_data_is_there_within_three_seconds_while_the_database_is_away(held):
+    person = Person(held, "reception")
+    db.open_pool("postgresql://clinic_app@127.0.0.1:9/clinic", size=4)
+    for path in WITHOUT_DATA:
+        for get in (held.test_client().get, person.get):
+            began = time.monotonic()
+            assert get(path).status_code == 200, path
+            assert time.monotonic() - began < 3, path
+    stranger = held.test_client()
+    assert [stranger.get(each).status_code for each in ("/prices", "/q/none", "/nowhere")] == [503, 503, 404]
+    assert person.get("/account").status_code == 503
 
 
 @pytest.mark.parametrize("table", ["api_key_secret", "api_key"])
