@@ -55,6 +55,10 @@ SAID = {
         "Нужен процент от 0 до 100, не больше двух знаков после запятой.",
         "A percentage from 0 to 100 is needed, of at most two decimals.",
     ),
+    "consent_needed": (
+        "Смета твёрдая: на услуги сверх неё нужно согласие пациента, укажите его номер.",
+        "The quote is firm: what goes beyond it needs the patient's consent; give its reference.",
+    ),
     "not_whole": ("Нужно целое число программ.", "A whole number of packages is needed."),
     "discount_needs_reason": ("Выберите причину скидки.", "Choose the reason for the discount."),
     "not_money": (
@@ -238,6 +242,10 @@ class Edited(Protocol):
     def template(self) -> str: ...
 
     @property
+    def bare(self) -> bool:
+        """Whether its lines are services alone, without discounts and packages."""
+
+    @property
     def action(self) -> str:
         """Where the form is sent."""
 
@@ -265,6 +273,7 @@ class Editing:
     quote: Quote
     lines: list[QuoteLine]
     template: ClassVar = "desk.html"
+    bare: ClassVar = False
     shape: ClassVar[fields.Shape] = QuotePatch()
 
     @property

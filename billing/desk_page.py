@@ -7,7 +7,7 @@ from typing import cast
 from flask import Response, current_app, render_template
 
 from billing import desk as desks
-from billing import quote_codes, quotes
+from billing import quote_codes, quotes, refusals
 from billing.desk import Desk, Edited
 from clinic import branches, clock, db, forms, http
 from clinic.errors import Fault, Problem
@@ -26,11 +26,13 @@ def shown(
     """The form as it was typed, with what it comes to."""
     actor, now = http.actor(), clock.now()
     today = clock.day_of(now)
+    bare = editing is not None and editing.bare
+    of_payer = refusals.by_field(refusal)
     valid_days = cast(Settings, current_app.config["CLINIC"]).quote_days
     estimate = desks.estimate(actor, now, valid_days, desk, editing)
     with db.reading() as conn:
         found = desks.found(conn, desk.q)
-        packages = desks.packages_found(conn, today, desk.q) if desk.q else []
+        packages = desks.packages_found(conn, today, desk.q) if desk.q and not bare else []
         chosen = [row.article for row in desk.rows if row.article]
         choices = desks.choices(conn, today, chosen + [each.article for each in found], desk.price_list)
         recent = quotes.page(conn, actor, {"since": today, "limit": 10}, None)[:10] if not desk.rows else []
@@ -44,8 +46,9 @@ def shown(
         editing=editing,
         today=today,
         estimate=estimate,
-        faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID) | of_payer,
+        refusal=None if of_payer else refusals.told(refusal),
+        bare=bare,
         found=found,
         packages=packages,
         most_found=desks.FOUND,

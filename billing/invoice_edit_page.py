@@ -27,6 +27,7 @@ class DraftEditing:
     lines: list[InvoiceLine]
     form: InvoiceForm
     template: ClassVar = "invoice_edit.html"
+    bare: ClassVar = False
     shape: ClassVar[fields.Shape] = InvoicePatch()
 
     @classmethod

@@ -11,6 +11,7 @@ from uuid import UUID
 from billing import (
     discounts,
     guarantee_letters,
+    invoicing,
     numbering,
     package_lines,
     pricing,
@@ -56,6 +57,23 @@ class IssueIn(fields.Shape):
     """The day on the document: today by default, an earlier one by right, never a later one."""
 
     date = fields.Day(load_default=None, allow_none=True)
+
+
+def of_quote(
+    change: Change, quote_id: UUID, wanted: dict[str, Any], *, due_days: int | None, production: bool
+) -> Document:
+    """Make an invoice of a quote, a draft unless `issue` is wanted too.
+
+    Raises:
+        Forbidden: it is to be issued, and the caller lacks `invoices:issue`.
+        What `invoicing.from_quote` and `issue` raise.
+    """
+    if wanted["issue"]:
+        change.actor.must("invoices:issue")
+    document = invoicing.from_quote(change, quote_id, invoicing.due(change, wanted, due_days))
+    if not wanted["issue"]:
+        return document
+    return issue(change, *document, wanted["date"], production=production)
 
 
 def issue(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
@@ -12,7 +12,6 @@ from billing import (
     desk_page,
     exports,
     invoicing,
-    issuing,
     legal_references,
     quote_codes,
     quote_page,
@@ -25,7 +24,6 @@ from billing.desk import Desk
 from billing.exports import Period, Place
 from billing.quote_page import InvoiceForm
 from clinic import access_log, branches, budgets, clock, db, forms, html, http
-from clinic.command import Change
 from clinic.errors import IdempotencyKeyReused, InvalidInput, NotFound, Problem
 from clinic.settings import Settings
 
@@ -124,12 +122,11 @@ def move_quote(quote_id: UUID, move: str) -> AnyResponse:
 @bp.post("/desk/quotes/<uuid:quote_id>/invoice")
 @html.page(may="invoices:write")
 def invoice_quote(quote_id: UUID) -> AnyResponse:
-    http.actor().must("invoices:issue")
     form = InvoiceForm(forms.known_key(request.form.get("key")), request.form.to_dict())
     raw = form.wanted(quote_page.revision_seen())
     try:
         wanted = forms.loaded(invoicing.FromQuoteIn(), raw)
-        invoice_id = forms.once(form.key, raw, lambda change: _make_invoice(change, quote_id, wanted))
+        invoice_id = forms.once(form.key, raw, lambda change: quote_page.invoiced(change, quote_id, wanted))
     except InvalidInput as wrong:
         return quote_page.shown(quote_id, form, faults=wrong.faults, status=422)
     except NotFound:
@@ -139,12 +136,6 @@ def invoice_quote(quote_id: UUID) -> AnyResponse:
     except Problem as refusal:
         return quote_page.shown(quote_id, form, refusal=refusal)
     return redirect(f"/desk/invoices/{invoice_id}", 303)
-
-
-def _make_invoice(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
-    document = invoicing.from_quote(change, quote_id, invoicing.due(change, wanted, _settings().due_days))
-    issued, _ = issuing.issue(change, *document, wanted["date"], production=_settings().production)
-    return issued.id
 
 
 @bp.get("/desk/quotes/<uuid:quote_id>/print")

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from flask import Response, render_template, request
 
-from billing import approvals, invoices, quote_differences, quote_validity, quotes
+from billing import approvals, invoices, issuing, quote_differences, quote_validity, quotes, refusals
 from billing import desk as desks
 from billing.quote_differences import LineDifference
 from billing.quote_validity import Extension
 from billing.quotes import Quote, QuoteLine
-from clinic import access_log, branches, clock, db, forms, http
+from clinic import access_log, branches, clock, db, forms, html, http
 from clinic.auth import Actor
+from clinic.command import Change
 from clinic.errors import Fault, Problem
 
 
@@ -31,7 +32,13 @@ class InvoiceForm:
 
     def wanted(self, revision: int) -> dict[str, Any]:
         """As the body of `POST /v1/quotes/{id}/invoice`."""
-        return {"payer": self.payer(), "issue": True, "due_date": self.due_date, "revision": revision}
+        issue = self.get("do") != "draft"
+        return {"payer": self.payer(), "issue": issue, "due_date": self.due_date, "revision": revision}
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether a button was pressed that makes an invoice."""
+        return self.get("do") in ("issue", "draft")
 
     @property
     def due_date(self) -> str | None:
@@ -119,6 +126,13 @@ def _of(lines: dict[tuple[UUID, int], list[QuoteLine]], quote: Quote) -> list[Qu
     return lines[quote.id, quote.revision]
 
 
+def invoiced(change: Change, quote_id: UUID, wanted: dict[str, Any]) -> UUID:
+    """The invoice that the quote's form made, by the clinic's settings."""
+    settings = html.settings()
+    made = issuing.of_quote(change, quote_id, wanted, due_days=settings.due_days, production=settings.production)
+    return made[0].id
+
+
 def shown(
     quote_id: UUID,
     form: InvoiceForm,
@@ -137,6 +151,7 @@ def shown(
         approval = approvals.on_page_of(conn, actor, quote)
         history = _history(conn, actor, quote)
     move, of_move = wrong or ("", [])
+    of_payer = refusals.by_field(refusal)
     page = render_template(
         "quote.html",
         approval=approval,
@@ -148,11 +163,11 @@ def shown(
         history=history,
         invoices=made,
         form=form,
-        faults=forms.by_field(faults or [], desks.SAID),
+        faults=forms.by_field(faults or [], desks.SAID) | of_payer,
         move=move,
         move_faults={f"{move}-{name}": said for name, said in forms.by_field(of_move, desks.SAID).items()},
         typed=request.form if move else {},
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=None if of_payer else refusals.told(refusal),
         sample=branch.requisites is None,
     )
     return Response(page, status or (refusal.status if refusal else 200))

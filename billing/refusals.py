@@ -17,9 +17,10 @@ from billing.invoices import InvoiceNotDraft, InvoiceNotIssued
 from billing.invoicing import QuoteAlreadyInvoiced
 from billing.issuing import PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
+from billing.quotes import QuoteExpired, QuoteNotOpen
 from billing.rendering import NothingToRender
 from clinic import dates, http, money
-from clinic.errors import Forbidden, PreconditionFailed, Problem
+from clinic.errors import Forbidden, IdempotencyKeyReused, PreconditionFailed, Problem
 
 
 def told(refusal: Problem | None) -> tuple[str, str] | None:
@@ -119,6 +120,24 @@ def _ask_others(_: Mapping[str, Any], lang: str) -> str:
     return "Это делает тот, у кого такое право есть." if lang == "ru" else "Somebody who has that right does this."
 
 
+def _of_quote(members: Mapping[str, Any], lang: str) -> str:
+    state = words.said(words.QUOTE_STATUS, members["state"], lang)
+    return f"Сейчас она: {state}." if lang == "ru" else f"By now it is {state}."
+
+
+def _overdue(members: Mapping[str, Any], lang: str) -> str:
+    last = _day(members["valid_until"], lang)
+    if lang == "ru":
+        return f"Её последний день — {last}. Её можно пересчитать по сегодняшним ценам."
+    return f"Its last day was {last}. It can be made anew at today's prices."
+
+
+def _sent_before(_: Mapping[str, Any], lang: str) -> str:
+    if lang == "ru":
+        return "Эта форма уже сделала своё дело, а потом изменилась. Если нужно и это, отправьте её ещё раз."
+    return "This form has done its work before and was changed since. If this is wanted too, send it once more."
+
+
 def _day(day: str, lang: str) -> str:
     return dates.short(date.fromisoformat(day), lang)
 
@@ -128,6 +147,7 @@ _TOLD: Mapping[type[Problem], Callable[[Mapping[str, Any], str], str]] = {
     GuaranteeLetterDiffers: _known,
     GuaranteeLetterExpired: _expired,
     GuaranteeLimitExceeded: _left,
+    IdempotencyKeyReused: _sent_before,
     InvoiceNotDraft: _state,
     InvoiceNotIssued: _state,
     InvoiceRendered: _acts,
@@ -137,6 +157,8 @@ _TOLD: Mapping[type[Problem], Callable[[Mapping[str, Any], str], str]] = {
     PreconditionFailed: _changed,
     PriceChanged: _changes,
     QuoteAlreadyInvoiced: _invoiced,
+    QuoteExpired: _overdue,
+    QuoteNotOpen: _of_quote,
     RequisitesMissing: _requisites,
 }
 _FIELDS: Mapping[type[Problem], str] = {

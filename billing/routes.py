@@ -235,12 +235,11 @@ def invoice_quote(wanted: dict[str, Any], quote_id: UUID) -> Response:
 
     A draft or sent quote that is still valid is accepted by this call. With `issue` the invoice is issued in the
     same transaction; that takes the scope `invoices:issue`. Prices are the quote's, whatever the catalog says now."""
+    settings = _settings()
     with http.change() as change:
-        if wanted["issue"]:
-            change.actor.must("invoices:issue")
-        document = invoicing.from_quote(change, quote_id, invoicing.due(change, wanted, _settings().due_days))
-        if wanted["issue"]:
-            document = issuing.issue(change, *document, wanted["date"], production=_settings().production)
+        document = issuing.of_quote(
+            change, quote_id, wanted, due_days=settings.due_days, production=settings.production
+        )
         return answers.of_invoice(change, 201, *document)
 
 
