@@ -45,6 +45,7 @@ which = st.integers(0, OTHERWISE)
 quantities = st.sampled_from([Decimal(each) for each in ("1", "2", "3", "0.5", "1.333", "7")])
 percents = st.sampled_from([Decimal(each) for each in ("0.00", "0.00", "10.00", "33.33", "0.01", "100.00")])
 sums = st.sampled_from([Decimal(each) for each in ("0.01", "3.33", "50.00", "100.01", "333.34", "2000.00")])
+rarely = st.sampled_from([False, False, False, True])
 payers = st.sampled_from(PAYERS)
 wanted = st.lists(
     st.builds(lambda place, *more: (place, *more), st.integers(0, len(SERVICES) - 1), quantities, percents),

@@ -20,13 +20,19 @@ SELECT jsonb_build_object(
       SELECT invoice_id, jsonb_agg(jsonb_build_array(
                article, quantity::numeric(15, 3)::text, unit_price::numeric(15, 2)::text,
                gross::numeric(15, 2)::text, discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
-               vat_amount::numeric(15, 2)::text, quote_position) ORDER BY position) AS lines
+               vat_amount::numeric(15, 2)::text, quote_position, credited_quantity::numeric(15, 3)::text,
+               credited_amount::numeric(15, 2)::text, credited_vat::numeric(15, 2)::text) ORDER BY position) AS lines
         FROM invoice_line GROUP BY invoice_id) AS line),
   'payments', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
       amount::numeric(15, 2)::text, allocated::numeric(15, 2)::text, refunded::numeric(15, 2)::text)), '{}')
       FROM payment),
-  'notes', (SELECT coalesce(jsonb_object_agg(number, jsonb_build_array(invoice_id, amount::numeric(15, 2)::text)), '{}')
-              FROM credit_note),
+  'notes', (SELECT coalesce(jsonb_object_agg(number, jsonb_build_array(
+      invoice_id, cancels, amount::numeric(15, 2)::text, (
+        SELECT jsonb_agg(jsonb_build_array(
+                 invoice_position, quantity::numeric(15, 3)::text, gross::numeric(15, 2)::text,
+                 discount::numeric(15, 2)::text, document_discount::numeric(15, 2)::text,
+                 line.amount::numeric(15, 2)::text, vat_amount::numeric(15, 2)::text) ORDER BY position)
+          FROM credit_note_line AS line WHERE credit_note_id = credit_note.id))), '{}') FROM credit_note),
   'acts', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
       status, number, total::numeric(15, 2)::text)), '{}') FROM act),
   'series', (SELECT coalesce(jsonb_object_agg(kind || ' ' || year, next_no), '{}') FROM number_series))
@@ -59,8 +65,15 @@ INVARIANTS = {
             FROM quote_line AS line
            WHERE line.quote_id = quote.quote_id AND line.revision = quote.revision) AS line ON true
          WHERE (subtotal, total) IS DISTINCT FROM (line.gross, line.amount) OR line.taxed IS NOT TRUE""",
-    "I3: no more is paid and credited than owed": """
-        SELECT id FROM invoice WHERE paid < 0 OR credited < 0 OR paid + credited > total""",
+    "I3: no more is paid and credited than owed, and what is taken back whole is owed no more": """
+        SELECT id FROM invoice WHERE paid < 0 OR credited < 0 OR paid + credited > total
+         UNION ALL
+        SELECT invoice_id FROM invoice_line
+         WHERE credited_amount < 0 OR credited_amount > amount OR credited_vat < 0
+            OR credited_quantity = quantity AND (credited_amount, credited_vat) <> (amount, coalesce(vat_amount, 0))
+         UNION ALL
+        SELECT id FROM invoice JOIN invoice_line ON invoice_id = id
+         WHERE status = 'cancelled' AND (credited_quantity < quantity OR paid <> 0)""",
     "I4: running totals are the sums of their rows": """
         SELECT id FROM invoice
          WHERE paid <> (SELECT coalesce(sum(amount), 0) FROM payment_allocation WHERE invoice_id = invoice.id)
@@ -72,10 +85,16 @@ INVARIANTS = {
          UNION ALL
         SELECT quote_id FROM quote_line
          WHERE invoiced_quantity <> (
-               SELECT coalesce(sum(line.quantity), 0)
+               SELECT coalesce(sum(line.quantity - line.credited_quantity), 0)
                  FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
                 WHERE invoice.quote_id = quote_line.quote_id AND quote_revision = revision
-                  AND quote_position = quote_line.position AND status IN ('draft', 'issued'))""",
+                  AND quote_position = quote_line.position AND status <> 'discarded')
+         UNION ALL
+        SELECT invoice_id FROM invoice_line AS line
+         WHERE (credited_quantity, credited_amount, credited_vat) <> (
+               SELECT coalesce(sum(quantity), 0), coalesce(sum(amount), 0), coalesce(sum(vat_amount), 0)
+                 FROM credit_note_line AS note
+                WHERE note.invoice_id = line.invoice_id AND invoice_position = line.position)""",
     "I5: a payment is allocated, refunded or an advance": """
         SELECT id FROM payment WHERE allocated < 0 OR refunded < 0 OR allocated + refunded > amount
          UNION ALL
@@ -93,10 +112,16 @@ INVARIANTS = {
           FROM invoice JOIN invoice_line AS line ON line.invoice_id = invoice.id
           JOIN quote_line AS quoted
             ON quoted.quote_id = invoice.quote_id AND revision = quote_revision AND quoted.position = quote_position
+         CROSS JOIN LATERAL (
+               SELECT coalesce(sum(quantity), 0) AS quantity,
+                      coalesce(sum(gross - discount - document_discount), 0) AS amount
+                 FROM credit_note_line AS note
+                WHERE note.invoice_id = line.invoice_id AND invoice_position = line.position) AS back
          WHERE status IN ('draft', 'issued')
          GROUP BY invoice.quote_id, quote_revision, quoted.position, quoted.amount, quoted.quantity
-        HAVING sum(line.amount) > quoted.amount
-            OR sum(line.quantity) = quoted.quantity AND sum(line.amount) <> quoted.amount""",
+        HAVING sum(line.amount - back.amount) > quoted.amount
+            OR sum(line.quantity - back.quantity) = quoted.quantity AND sum(line.amount - back.amount) <> quoted.amount
+            OR sum(line.quantity - back.quantity) = 0 AND sum(line.amount - back.amount) <> 0""",
     "I7: prices neither overlap nor leave a hole": """
         SELECT id FROM (
           SELECT id, lower(valid) AS since, lag(upper(valid)) OVER priced AS before, row_number() OVER priced AS place

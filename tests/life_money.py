@@ -12,6 +12,8 @@ from hypothesis.stateful import precondition, rule
 from tests.life import Machine, payers, picked_of, sums, which
 from tests.model_documents import Part, Payment
 
+SOME = Decimal("50.00")
+
 
 class MoneyRules(Machine):
     @rule(payer=payers, amount=sums, for_=st.lists(st.tuples(which, st.none() | sums, st.booleans()), max_size=2),
@@ -31,16 +33,20 @@ class MoneyRules(Machine):
         of=which, for_=st.none() | st.lists(st.tuples(which, st.none() | sums, st.booleans()), min_size=1, max_size=2)
     )
     def allocate(self, of: int, for_: Any) -> None:
-        payment = picked_of(self.model.payments, of, lambda each: each.advance > 0)
+        payment = picked_of(self.model.payments, of, has_advance)
         chosen = None if for_ is None else self.parts(for_)
         if chosen == []:
             return
         body = {"auto": True} if chosen is None else {"allocations": shaped(chosen)}
         self.told(self.model.allocate(payment, chosen), f"/v1/payments/{payment.id}/allocations", body, 200)
 
-    @precondition(lambda self: self.model.payments and self.model.invoices)
-    @rule(payer=payers, amount=sums, for_=st.lists(st.tuples(which, st.none() | sums, st.booleans()), min_size=1))
-    def offset(self, payer: str, amount: Decimal, for_: Any) -> None:
+    @precondition(lambda self: any(map(has_advance, self.model.payments)))
+    @rule(of=which, amount=st.none() | sums,
+          for_=st.lists(st.tuples(which, st.none() | sums, st.booleans()), min_size=1, max_size=2))  # fmt: skip
+    def offset(self, of: int, amount: Decimal | None, for_: Any) -> None:
+        """Spend advances of a payer who has some; without an amount, one of them."""
+        payment = picked_of(self.model.payments, of, has_advance)
+        payer, amount = payment.payer, amount or payment.advance or SOME
         chosen = self.parts(for_)
         tenders = [{"tender": "offset", "amount": str(amount)}]
         body = {"payer": self.person(payer), "tenders": tenders, "allocations": shaped(chosen)}
@@ -56,6 +62,10 @@ class MoneyRules(Machine):
             "release": [{"invoice": invoice.id, "amount": str(much)} for invoice, much in released],
         }  # fmt: skip
         self.told(self.model.refund(payment, amount, released), f"/v1/payments/{payment.id}/refunds", body, 201)
+
+
+def has_advance(payment: Payment) -> bool:
+    return payment.advance > 0
 
 
 def shaped(chosen: Sequence[Part]) -> list[dict[str, Any]]:

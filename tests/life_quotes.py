@@ -9,14 +9,13 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.life import Machine, asked_lines, discount, is_draft, is_open, percents, picked_of, wanted, which
+from tests.life import Machine, asked_lines, discount, is_draft, percents, picked_of, rarely, wanted, which
 from tests.model_documents import Given, Quote, Refusal
 
 USUAL = "usual"
 some_day = st.sampled_from([None, None, USUAL, -1, 0, 2, 40])
 """The last day of a changed quote: left out, null, or so many days from today."""
 other_lines, other_percent = st.none() | wanted, st.none() | percents
-rarely = st.sampled_from([False, False, False, True])
 meant = st.sampled_from([None, None, None, 0, 0, 1])
 """Which revision is said to be meant: none, the newest, another."""
 
@@ -28,10 +27,10 @@ class QuoteRules(Machine):
         body = self.asked(lines, percent) | {"valid_until": until}
         self.told(self.model.quote(self.read(lines), percent, days), "/v1/quotes", body, 201)
 
-    @precondition(lambda self: any(map(is_open, self.model.newest)))
+    @precondition(lambda self: any(map(is_offered, self.model.newest)))
     @rule(of=which, way=st.sampled_from(["send", "accept", "decline"]), other=meant)
     def move(self, of: int, way: str, other: int | None = None) -> None:
-        quote = picked_of(self.model.newest, of, is_open)
+        quote = picked_of(self.model.newest, of, is_offered)
         revision = None if other is None else quote.revision + other
         expected = getattr(self.model, way)(quote, revision)
         self.told(expected, f"/v1/quotes/{quote.id}/{way}", {"revision": revision}, 200)
@@ -39,27 +38,23 @@ class QuoteRules(Machine):
     @precondition(lambda self: any(map(is_free, self.model.newest)))
     @rule(of=which)
     def cancel_quote(self, of: int) -> None:
-        quote = picked_of(self.model.newest, of, is_free)
+        self.take_back(picked_of(self.model.newest, of, is_free))
+
+    def take_back(self, quote: Quote) -> None:
         self.told(self.model.cancel_quote(quote), f"/v1/quotes/{quote.id}/cancel", {"reason": "Ошибка"}, 200)
 
-    @precondition(lambda self: any(map(is_open, self.model.newest)))
+    @precondition(lambda self: any(map(is_offered, self.model.newest)))
     @rule(of=which, days=st.integers(-1, 3))
     def extend(self, of: int, days: int) -> None:
-        quote = picked_of(self.model.newest, of, is_open)
+        quote = picked_of(self.model.newest, of, is_offered)
         day = self.model.today + timedelta(days)
         body = {"valid_until": day.isoformat(), "reason": "Пациент в пути"}
         self.told(self.model.extend(quote, day), f"/v1/quotes/{quote.id}/extend", body, 200)
 
     # ---- Edits and revisions ----
 
-    @precondition(lambda self: any(map(is_free, self.model.newest)))
-    @rule(
-        of=which,
-        lines=other_lines,
-        percent=other_percent,
-        until=some_day,
-        stale=st.sampled_from([False, False, False, True]),
-    )
+    @precondition(lambda self: any(map(is_draft, self.model.newest)))
+    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, stale=rarely)
     def edit_quote(self, of: int, lines: Any, percent: Decimal | None, until: Any, stale: bool) -> None:
         quote = picked_of(self.model.newest, of, is_draft)
         given, body = self.changed(lines, percent, until)
@@ -104,6 +99,10 @@ class QuoteRules(Machine):
         if until is None:
             return None
         return self.model.today + (self.model.valid_for if until == USUAL else timedelta(until))
+
+
+def is_offered(quote: Quote) -> bool:
+    return quote.status in ("draft", "sent", "expired")
 
 
 def is_free(quote: Quote) -> bool:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.model import Clinic
-from tests.model_documents import Act, Document, Invoice, Line, Payment, Quote
+from tests.model_documents import Act, Credited, Document, Invoice, Line, Note, Payment, Quote, VatGroup
 
 
 def state_of(model: Clinic) -> dict[str, Any]:
@@ -22,7 +22,10 @@ def state_of(model: Clinic) -> dict[str, Any]:
         "payments": {
             each.id: [text(each.amount), text(each.allocated), text(each.refunded)] for each in model.payments
         },
-        "notes": {each.number: [each.invoice.id, text(each.amount)] for each in model.notes},
+        "notes": {
+            each.number: [each.invoice.id, each.cancels, text(each.amount), [*map(note_line, each.lines)]]
+            for each in model.notes
+        },
         "acts": {each.id: [each.status, each.number, text(each.total)] for each in model.acts},
         "series": {f"{kind} {year}": each.next for (kind, year), each in model.series.items() if each.next > 1},
     }
@@ -63,7 +66,13 @@ def quote_line(line: Line) -> list[Any]:
 
 
 def invoice_line(line: Line) -> list[Any]:
-    return [*line_state(line), line.quote_position]
+    credited = [f"{line.back:.3f}", text(line.credited), text(line.credited_vat)]
+    return [*line_state(line), line.quote_position, *credited]
+
+
+def note_line(row: Credited) -> list[Any]:
+    sums = map(text, (row.gross, row.discount, row.document_discount, row.amount, row.vat))
+    return [row.line.position, None if row.quantity is None else f"{row.quantity:.3f}", *sums]
 
 
 def shown(document: Any) -> dict[str, Any]:
@@ -91,13 +100,32 @@ def shown(document: Any) -> dict[str, Any]:
             }  # fmt: skip
         case Act():
             return {"status": document.status, "number": document.number, "total": text(document.total)}
+        case Note():
+            return {
+                "number": document.number, "cancels": document.cancels, "invoice": document.invoice.id,
+                "credited": [credited_line(each) for each in document.lines], "total": text(document.amount),
+                "vat": taxed(document.vat_groups()),
+            }  # fmt: skip
     raise AssertionError(document)
 
 
+def credited_line(row: Credited) -> tuple[Any, ...]:
+    quantity = row.quantity and f"{row.quantity.normalize():f}"
+    return row.line.position, row.line.service.article, quantity, text(row.amount), text(row.vat)
+
+
 def totals(document: Document) -> dict[str, Any]:
-    groups = {(rate and f"{rate:f}", text(base), text(tax)) for rate, base, tax in document.vat_groups()}
     lines = [(line.service.article, text(line.unit_price), text(line.amount)) for line in document.lines]
-    return {"date": document.date.isoformat(), "lines": lines, "total": text(document.total), "vat": groups}
+    return {
+        "date": document.date.isoformat(),
+        "lines": lines,
+        "total": text(document.total),
+        "vat": taxed(document.vat_groups()),
+    }
+
+
+def taxed(groups: set[VatGroup]) -> set[tuple[str | None, ...]]:
+    return {(None if rate is None else f"{rate:f}", text(base), text(tax)) for rate, base, tax in groups}
 
 
 def picked(answer: Any, name: str) -> Any:
@@ -109,6 +137,13 @@ def picked(answer: Any, name: str) -> Any:
             return {(each["rate"], each["base"], each["amount"]) for each in answer["totals"]["vat"]}
         case "lines":
             return [(each["article"], each["unit_price"], each["amount"]) for each in answer["lines"]]
+        case "credited" if "lines" in answer and "cancels" in answer:
+            return [
+                (each["invoice_position"], each["article"], each["quantity"], each["amount"], each["vat"]["amount"])
+                for each in answer["lines"]
+            ]
+        case "invoice":
+            return answer["invoice"]["id"]
         case "allocations":
             return {each["invoice"]: each["amount"] for each in answer["allocations"]}
     return answer[name]

@@ -47,6 +47,7 @@ class Books:
         self.quotes: list[Quote] = []
         self.invoices: list[Invoice] = []
         self.payments: list[Payment] = []
+        self.put: list[tuple[Payment, Invoice]] = []
         self.acts: list[Act] = []
         self.notes: list[Note] = []
         self.series: dict[tuple[str, int], Series] = {}

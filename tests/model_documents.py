@@ -89,6 +89,13 @@ class Line:
     taken: Decimal = Decimal(0)
     """Of a quote's line: how much stands on invoices; of an invoice's: how much is rendered."""
     rendered: Decimal = ZERO
+    back: Decimal = Decimal(0)
+    """Of an invoice's line: how much credit notes took back of its services; below, with what stood there for them."""
+    back_gross: Decimal = ZERO
+    back_discount: Decimal = ZERO
+    back_document_discount: Decimal = ZERO
+    credited: Decimal = ZERO
+    credited_vat: Decimal = ZERO
 
     @property
     def amount(self) -> Decimal:
@@ -96,8 +103,18 @@ class Line:
 
     @property
     def left(self) -> Decimal:
-        """How much can be invoiced of a quote's line; of an invoice's, rendered."""
-        return self.quantity - self.taken
+        """How much can be invoiced of a quote's line; of an invoice's, rendered or taken back."""
+        return self.stands - self.taken
+
+    @property
+    def stands(self) -> Decimal:
+        """How much of it was not taken back."""
+        return self.quantity - self.back
+
+    @property
+    def owed(self) -> Decimal:
+        """What is not credited of its money."""
+        return self.amount - self.credited
 
     @property
     def vat(self) -> Decimal | None:
@@ -126,14 +143,16 @@ class Document:
     def total(self) -> Decimal:
         return sum((line.amount for line in self.lines), ZERO)
 
-    def vat_groups(self) -> set[tuple[Decimal | None, Decimal, Decimal | None]]:
+    def vat_groups(self) -> set[VatGroup]:
         return vat_groups([(VAT[line.service.vat], line.amount, line.vat) for line in self.lines])
 
 
-def vat_groups(
-    parts: list[tuple[Decimal | None, Decimal, Decimal | None]],
-) -> set[tuple[Decimal | None, Decimal, Decimal | None]]:
-    """(rate, amount, tax) of each line, summed by rate."""
+VatGroup = tuple[Decimal | None, Decimal, Decimal | None]
+"""Rate, amount, tax."""
+
+
+def vat_groups(parts: list[VatGroup]) -> set[VatGroup]:
+    """Of all lines, summed by rate."""
     groups = set()
     for rate in {part[0] for part in parts}:
         of_rate = [part for part in parts if part[0] == rate]
@@ -225,14 +244,44 @@ class Act:
         return sum((amount for _, _, amount in self.pieces), ZERO)
 
 
+@dataclass(frozen=True)
+class Back:
+    """What of a line is to be credited: services, or money; without both, all that is left of its services."""
+
+    position: int
+    quantity: Decimal | None = None
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Credited:
+    """A line of a credit note; without services it puts a price right."""
+
+    line: Line
+    quantity: Decimal | None
+    gross: Decimal | None
+    discount: Decimal | None
+    document_discount: Decimal | None
+    amount: Decimal
+    vat: Decimal | None
+
+
 @dataclass(kw_only=True, eq=False)
 class Note:
-    """A credit note that cancels its invoice."""
+    """A credit note."""
 
     id: str = ""
     invoice: Invoice
     number: str
-    amount: Decimal
+    cancels: bool
+    lines: list[Credited]
+
+    @property
+    def amount(self) -> Decimal:
+        return sum((each.amount for each in self.lines), ZERO)
+
+    def vat_groups(self) -> set[VatGroup]:
+        return vat_groups([(VAT[each.line.service.vat], each.amount, each.vat) for each in self.lines])
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Invoices(Quotes):
         last = quantity == line.left
 
         def part(name: str) -> Decimal:
-            before = sum((getattr(each, name) for each in others), ZERO)
+            before = sum((getattr(each, name) - getattr(each, f"back_{name}") for each in others), ZERO)
             return share(getattr(line, name), before, quantity, line.quantity, last=last)
 
         line.taken += quantity
@@ -115,7 +115,9 @@ class Invoices(Quotes):
         pieces = []
         for place, much in asked.items():
             line = known[place]
-            amount = share(line.amount, line.rendered, much, line.quantity, last=much == line.left)
+            amount = share(line.owed, line.rendered, much, line.stands, last=much == line.left)
+            # The price of what was rendered before may have been put right below it.
+            amount = max(amount, ZERO)
             line.taken += much
             line.rendered += amount
             pieces.append((line, much, amount))

@@ -73,11 +73,21 @@ class Money(Invoices):
         if amount > payment.advance + sum((much for _, much in released), ZERO):
             return conflict("amount_exceeds_payment")
         for invoice, much in released:
-            payment.puts.append((invoice, -much))
-            invoice.paid -= much
-            self.told(payment, "payment.released")
+            self._released(payment, invoice, much)
         payment.refunded += amount
         return self.told(payment, "payment.refunded")
+
+    def release(self, invoice: Invoice, amount: Decimal) -> None:
+        """So much is the payers' advance again, what came last first."""
+        for payment in dict.fromkeys(payment for payment, on in reversed(self.put) if on is invoice):
+            if amount > 0 and (off := min(amount, payment.on(invoice))):
+                amount -= off
+                self._released(payment, invoice, off)
+
+    def _released(self, payment: Payment, invoice: Invoice, amount: Decimal) -> None:
+        payment.puts.append((invoice, -amount))
+        invoice.paid -= amount
+        self.told(payment, "payment.released")
 
     def _refused(self, parts: Sequence[Part], payer: str) -> Refusal | None:
         for part in parts:
@@ -92,6 +102,7 @@ class Money(Invoices):
     def _put(self, payment: Payment, filled: Sequence[tuple[Invoice, Decimal]]) -> None:
         for invoice, amount in filled:
             payment.puts.append((invoice, amount))
+            self.put.append((payment, invoice))
             invoice.paid += amount
             self.told(payment, "payment.allocated")
 

@@ -22,6 +22,7 @@ from clinic.embedded import Cluster
 from tests import given, given_prices, running
 from tests.conftest import SETTINGS
 from tests.life import BUSY_DAY, FIRST_DAY, OTHERWISE, PAYERS, SERVICES, Prepared, quantities
+from tests.life_credits import CreditRules
 from tests.life_invoices import InvoiceRules
 from tests.life_money import MoneyRules
 from tests.life_quotes import QuoteRules
@@ -33,7 +34,7 @@ LIFE = 50
 """Steps of one life."""
 
 
-class Life(QuoteRules, InvoiceRules, MoneyRules):
+class Life(QuoteRules, InvoiceRules, CreditRules, MoneyRules):
     """All that may happen, behind what there is at first."""
 
     @initialize(odd=quantities)
@@ -85,7 +86,7 @@ def test_a_life_goes_as_the_model_says(prepared, pytestconfig):
     )
     # Some steps find nothing to do.
     assert sum(lives.seen.values()) >= 0.7 * (longer or STEPS)
-    assert lives.seen.keys() >= {"Quote", "Invoice", "Payment", "Act", "list", "again", "night", "price"}
+    assert lives.seen.keys() >= {"Quote", "Invoice", "Payment", "Act", "Note", "list", "again", "night", "price"}
 
 
 def lives_of(prepared: Prepared) -> Any:
@@ -102,6 +103,7 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
     steps: list[Callable[[], Any]] = [
         lambda: life.opening(odd=HALF),
         lambda: life.again(of=0),
+        lambda: life.cancel(of=OTHERWISE),
         lambda: life.invoice(of=0, payer="P-1", part={1: Decimal(7)}, issue=True, late=None),
         lambda: life.invoice(of=0, payer="P-1", part={1: ONE}, issue=True, late=1),
         lambda: life.invoice(of=0, payer="P-1", part={1: ONE}, issue=False, late=None),
@@ -121,8 +123,8 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
         lambda: life.pay(payer="P-1", amount=SOME, for_=[(0, Decimal("2000.00"), True)], slip=None),
         lambda: life.pay(payer="P-2", amount=SOME, for_=[(0, None, False)], slip=None),
         lambda: life.pay(payer="P-1", amount=Decimal("0.01"), for_=[(0, Decimal("3.33"), True)], slip=None),
-        lambda: life.offset(payer="P-1", amount=SOME, for_=[(0, None, True)]),
-        lambda: life.offset(payer="P-2", amount=SOME, for_=[(0, None, True)]),
+        lambda: life.offset(of=0, amount=SOME, for_=[(0, None, True)]),
+        lambda: life.offset(of=0, amount=Decimal("2000.00"), for_=[(0, None, True)]),
         lambda: life.allocate(of=0, for_=None),
         lambda: life.refund(of=0, amount=SOME, off=(0, Decimal("333.34"))),
         lambda: life.refund(of=0, amount=SOME, off=(0, Decimal("3.33"))),
@@ -146,6 +148,7 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
         lambda: life.quote(lines=[(1, HALF, NONE)], percent=NONE, days=0),
         lambda: life.cancel_quote(of=0),
         *revising(life),
+        *crediting(life),
         lambda: [life.cancel_quote(of=each) for each in range(1, 5)],
         # Half a kopeck is missing on either line: the first one gets it.
         lambda: life.quote(lines=[(3, ONE, NONE), (3, ONE, NONE)], percent=Decimal("10.00"), days=None),
@@ -188,7 +191,7 @@ def revising(life: Any) -> list[Callable[[], Any]]:
         lambda: life.revise(**nothing | {"percent": Decimal("33.33")}, other=None),
         lambda: life.reprice(of=0, until=0, other=None),
         lambda: life.invoice(of=0, payer="P-1", part={1: HALF}, issue=False, late=None),
-        lambda: [life.revise(**nothing | {"of": each}, other=None) for each in range(OTHERWISE)],
+        lambda: life.take_back(life.model.newest[-1]),
         lambda: life.discard(of=0),
         lambda: life.revise(**nothing | {"until": "usual"}, other=None),
         lambda: life.edit_quote(**nothing | {"until": 0}, stale=False),
@@ -203,11 +206,50 @@ def revising(life: Any) -> list[Callable[[], Any]]:
     ]
 
 
+def crediting(life: Any) -> list[Callable[[], Any]]:
+    """A paid invoice is taken back piece by piece, some of it rendered, its price put right in between."""
+
+    def credit(*backs: Any) -> Any:
+        return life.credit(of=0, backs=list(backs))
+
+    half, third, rest = ("quantity", HALF), ("quantity", Decimal("0.333")), None
+    right, much = ("amount", SOME), ("amount", Decimal("2000.00"))
+    invoice = {"of": 0, "payer": "P-1", "part": None, "issue": True, "late": None}
+    return [
+        lambda: life.quote(lines=[(1, ONE, TENTH), (0, Decimal(3), NONE)], percent=TENTH, days=1),
+        lambda: life.invoice(**invoice | {"issue": False}),
+        lambda: credit((0, rest)),
+        lambda: life.issue(of=0, late=None),
+        lambda: life.pay(payer="P-1", amount=Decimal("333.34"), for_=[(0, None, True)], slip=None),
+        lambda: life.pay(payer="P-1", amount=Decimal("2000.00"), for_=[(0, None, True)], slip=None),
+        lambda: credit((0, third), (1, right)),
+        lambda: life.invoice(**invoice),
+        lambda: credit((0, right), (1, right)),
+        lambda: life.cancel(of=0),
+        lambda: life.act(of=0, part={2: ONE}),
+        lambda: [credit((0, third), (0, right)), credit((1, ("quantity", Decimal(3)))), credit((1, much))],
+        lambda: [credit((OTHERWISE, rest)), credit((0, half), (1, half))],
+        lambda: [life.cancel(of=0), life.act(of=0, part={2: HALF}), life.act(of=0, part={2: Decimal(7)})],
+        lambda: [credit((0, rest), (1, rest)), credit((1, rest))],
+        lambda: [life.cancel_act(of=0), life.cancel_act(of=0), credit((1, rest)), life.cancel(of=0)],
+        lambda: life.act(of=0, part=None),
+        lambda: life.invoice(**invoice),
+        lambda: [credit((1, right)), life.cancel(of=0)],
+        # A price that was put right to nothing: the services are still there to be taken back.
+        lambda: life.direct(lines=[(3, ONE, NONE), (2, ONE, NONE)], percent=NONE, payer="P-2"),
+        lambda: life.issue(of=0, late=None),
+        lambda: credit((0, ("amount", Decimal("0.01")))),
+        lambda: credit((1, ("amount", Decimal("3.33")))),
+        lambda: credit((0, rest)),
+        lambda: life.cancel(of=0),
+    ]
+
+
 MET = {
     "Quote", "Invoice", "Payment", "Act", "list", "again", "night", "price", "expire", "invalid_input",
     "quote_not_open", "quote_expired", "quote_on_invoices", "quote_already_invoiced", "invoice_not_draft",
     "invoice_not_issued", "invoice_rendered", "price_changed", "number_date_order", "precondition_failed",
     "nothing_to_render", "act_cancelled", "other_payer", "payment_reference_taken", "amount_exceeds_balance",
-    "amount_exceeds_payment", "amount_exceeds_allocation", "amount_exceeds_advance",
+    "amount_exceeds_payment", "amount_exceeds_allocation", "amount_exceeds_advance", "nothing_to_credit", "Note",
 }  # fmt: skip
 """Every refusal the model knows, every kind of document, and what else happens."""
