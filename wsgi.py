@@ -113,6 +113,9 @@ def create_app(settings: Settings | None = None) -> App:
         api.register_blueprint(import_module(module).bp)
     for module in PAGES:
         app.register_blueprint(import_module(module).bp)
+    if settings.oidc_issuer:
+        # Now, and not while the first one who signs in by it waits.
+        from clinic import provider_sign_in  # noqa: F401
     observed = observing.Observed(logged=settings.log_requests, measured=settings.metrics_token is not None)
     called = proxies.Front(app.wsgi_app, proxies.trusted(settings.trusted_proxies))
     guarded = security_headers.Front(feed.Front(called), over_https=settings.over_https)

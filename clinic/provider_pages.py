@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clinic import html, http, identity_provider, sessions
 from clinic.errors import NotFound
-from clinic.identity_provider import Provider, ProviderAway, ProviderRefused
+from clinic.identity_provider import BACK, Provider, ProviderAway, ProviderRefused
 
 bp = Blueprint("provider_pages", __name__)
 _log = logging.getLogger("clinic.pages")
@@ -18,18 +18,26 @@ _log = logging.getLogger("clinic.pages")
 @bp.get("/sign-in/provider")
 @html.page(may=http.PUBLIC)
 def go() -> AnyResponse:
-    begun = identity_provider.begin(_provider(), html.local(request.args.get("next")))
+    provider = _provider()
+    from clinic import (
+        provider_sign_in,
+    )  # loaded by `create_app` where the settings name a provider, and else not at all
+
+    begun = provider_sign_in.begin(provider, html.local(request.args.get("next")))
     response = redirect(begun.address, 303)
-    html.keep_for_return(response, begun.kept, identity_provider.BACK, identity_provider.WITHIN)
+    html.keep_for_return(response, begun.kept, BACK, provider_sign_in.WITHIN)
     return response
 
 
-@bp.get(identity_provider.BACK)
+@bp.get(BACK)
 @html.page(may=http.PUBLIC)
 def come_back() -> AnyResponse:
+    provider = _provider()
+    from clinic import provider_sign_in
+
     try:
-        token, next_ = identity_provider.finish(
-            _provider(), request.cookies.get("provider"), request.args.to_dict(), html.visitor()
+        token, next_ = provider_sign_in.finish(
+            provider, request.cookies.get("provider"), request.args.to_dict(), html.visitor()
         )
     except (ProviderRefused, ProviderAway) as refusal:
         _log.warning("sign-in refused: %s", refusal.code())
@@ -38,7 +46,7 @@ def come_back() -> AnyResponse:
         sessions.end(old)
     response = redirect(html.local(next_), 303)
     html.remember(response, token)
-    html.keep_for_return(response, "", identity_provider.BACK, 0)
+    html.keep_for_return(response, "", BACK, 0)
     return response
 
 

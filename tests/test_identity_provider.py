@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -10,9 +12,10 @@ import pytest
 import requests
 from joserfc.jwk import RSAKey
 
-from clinic import clock, db, identity_provider, sessions, staff
+from clinic import clock, db, provider_sign_in, sessions, staff
 from clinic.auth import COMMAND_LINE
 from clinic.command import change
+from clinic.embedded import CHECKOUT
 from clinic.errors import Unauthorized
 from clinic.settings import Settings, WrongSettings, from_environment
 from tests import given
@@ -27,10 +30,10 @@ BACK = "/sign-in/provider/back"
 
 @pytest.fixture
 def provider():
-    identity_provider._known.clear()
+    provider_sign_in._known.clear()
     with running_provider() as found:
         yield found
-    identity_provider._known.clear()
+    provider_sign_in._known.clear()
 
 
 @pytest.fixture
@@ -53,6 +56,15 @@ def app(opened, settings):
 @pytest.fixture
 def person(app):
     return Person(app)
+
+
+@pytest.mark.parametrize("issuer", [None, "http://127.0.0.1:9"])
+def test_the_libraries_it_needs_are_loaded_at_start_where_there_is_one_and_else_never(issuer):
+    made = "import sys; from wsgi import create_app; from clinic.settings import Settings; "
+    made += f"create_app(Settings(secret_key='k' * 32, oidc_issuer={issuer!r})); "
+    made += "print('authlib' in sys.modules, 'joserfc' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", made], cwd=CHECKOUT, check=True, capture_output=True, text=True)
+    assert told.stdout.split() == ([str(issuer is not None)] * 2)
 
 
 def goes(person, next_="/desk"):
@@ -233,7 +245,7 @@ def test_when_it_is_away_passwords_still_open_the_door(app, person, provider):
 
 
 def test_it_is_not_waited_for_without_end(person, provider, monkeypatch):
-    monkeypatch.setattr(identity_provider, "_TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(provider_sign_in, "_TIMEOUT", (0.2, 0.2))
     provider.pauses = 3.0
     begun = time.monotonic()
     assert person.get("/sign-in/provider").status_code == 503

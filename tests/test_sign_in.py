@@ -196,6 +196,14 @@ def test_s11_unknown_logins_are_refused_alike_and_as_slowly(two_workers):
     assert 0.5 < known / unknown < 2, (known, unknown)
 
 
+def test_s11_the_hash_of_nobody_is_checked_like_a_real_one():
+    real = argon2.PasswordHasher().hash(PASSWORD)
+    assert argon2.extract_parameters(passwords._NOBODY) == argon2.extract_parameters(real)
+    with pytest.raises(argon2.exceptions.VerifyMismatchError):  # reckoned to its end, not refused for its form
+        argon2.PasswordHasher().verify(passwords._NOBODY, PASSWORD)
+    assert not passwords.matches(None, PASSWORD)
+
+
 def test_s11_disabled_accounts_and_unknown_logins_get_the_same_answer(anna):
     with change(COMMAND_LINE) as made:
         staff.edit(made, staff.locked(made, staff.called(made.conn, "anna")), {"active": False})
