@@ -57,6 +57,7 @@ PAGES = (
     "catalog.file_pages",
     "billing.pages",
     "billing.invoice_pages",
+    "billing.guarantee_letter_pages",
     "billing.exceeding_pages",
     "billing.discount_pages",
     "billing.act_pages",

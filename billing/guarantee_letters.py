@@ -6,7 +6,7 @@ invoices under it, less what is credited of them; the database moves it with the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,7 +16,7 @@ from uuid import UUID
 import marshmallow as ma
 
 from billing.invoices import Invoice, InvoiceLine
-from clinic import db, money
+from clinic import db, fields, lists, money
 from clinic.errors import Conflict
 
 
@@ -81,6 +81,13 @@ class GuaranteeLetter:
         return {"inn": self.insurer_inn, **self.terms(), "currency": "RUB", **sums}
 
 
+class LetterFilter(lists.Page):
+    """Which letters are asked for."""
+
+    inn = fields.Inn(load_default=None)
+    number = fields.Text(64, load_default=None)
+
+
 class KnownLetterOut(ma.Schema):
     """A letter as it is known; `left` is null when it has no limit."""
 
@@ -130,8 +137,44 @@ def _locked(conn: db.Connection, inn: str, stated: dict[str, str | None]) -> Gua
     return GuaranteeLetter(*row)
 
 
-def page(conn: db.Connection, wanted: dict[str, Any], behind: list[str] | None) -> list[GuaranteeLetter]:
-    """Letters by INN and number, of all branches: one more than `limit`."""
+def of_payer(conn: db.Connection, payer: Mapping[str, Any]) -> GuaranteeLetter | None:
+    """The letter that an invoice to this payer names, where an issued one has made it known."""
+    stated = payer["guarantee_letter"]
+    found = _page(conn, {"inn": payer["inn"], "number": stated["number"], "limit": 1}, None) if stated else []
+    return found[0] if found else None
+
+
+def insurers(conn: db.Connection, letters: Sequence[GuaranteeLetter]) -> dict[str, str]:
+    """What the insurers of these letters are called on invoices under them, by INN; of invoices that may be seen."""
+    rows = conn.execute(
+        """
+        SELECT wanted.inn, named.name
+          FROM unnest(%(inns)s::text[], %(numbers)s::text[]) AS wanted (inn, number)
+         CROSS JOIN LATERAL (
+               SELECT party.name
+                 FROM invoice JOIN party ON party.id = invoice.payer_party
+                WHERE payer ->> 'inn' = wanted.inn AND payer #>> '{guarantee_letter,number}' = wanted.number
+                  AND invoice.number IS NOT NULL AND party.name IS NOT NULL
+                ORDER BY invoice.id DESC LIMIT 1) AS named
+        """,
+        {"inns": [each.insurer_inn for each in letters], "numbers": [each.number for each in letters]},
+    )
+    return dict(rows)
+
+
+def listed(conn: db.Connection, wanted: dict[str, Any]) -> tuple[list[GuaranteeLetter], str | None]:
+    """A page of letters, by INN and number and of all branches, and the cursor of the next.
+
+    Raises:
+        BadCursor: `cursor` is none of this list.
+    """
+    behind = lists.place_of("guarantee-letters", lists.filters_of(wanted), wanted["cursor"])
+    rows = _page(conn, wanted, behind)
+    return lists.page_of("guarantee-letters", wanted, rows, lambda each: [each.insurer_inn, each.number])
+
+
+def _page(conn: db.Connection, wanted: dict[str, Any], behind: list[str] | None) -> list[GuaranteeLetter]:
+    """One more than `limit`."""
     rows = conn.execute(
         """
         SELECT id, insurer_inn, number, valid_until, limit_amount, used

@@ -10,6 +10,7 @@ from flask import Response, render_template
 
 from billing import (
     approvals,
+    guarantee_letters,
     invoices,
     legal_references,
     quote_codes,
@@ -97,6 +98,7 @@ def said(invoice_id: UUID, action: str) -> dict[str, Any]:
         of_quote = quotes.get(conn, actor, invoice.quote_id) if invoice.quote_id else None
         branch = branches.of_id(conn, invoice.branch_id)
         money = till.of_invoice(conn, actor, invoice)
+        letter = guarantee_letters.of_payer(conn, invoice.payer)
         approval = approvals.on_page_of(conn, actor, invoice)
         references = legal_references.printed(conn, invoice.date, lines)
     requisites = invoice.supplier["requisites"] if invoice.supplier else branch.requisites
@@ -106,6 +108,7 @@ def said(invoice_id: UUID, action: str) -> dict[str, Any]:
         "approval": approval,
         "requisites": requisites,
         "till": money,
+        "letter": letter,
         "references": references,
         "quote": of_quote and {"code": quote_codes.shown(of_quote.code), "date": of_quote.date},
     }

@@ -25,6 +25,7 @@ NOBODYS = {
     "/v1/quotes/<uuid:quote_id>/links": "when links end",
     "/desk/quotes/<uuid:quote_id>/links": "when links end",
     "/v1/guarantee-letters": "insurers and sums",
+    "/desk/guarantee-letters": "insurers and sums",
     "/v1/shifts": "a desk and sums",
     "/v1/shifts/<uuid:shift_id>": "a desk and sums",
     "/v1/quotes/verify": "what stands on the paper at hand, without names",
