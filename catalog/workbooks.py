@@ -28,6 +28,10 @@ from catalog.tables import Look, Unreadable
 _MEMORY = 768 * 2**20
 _CPU_SECONDS = 20
 _MOST_PARTS = 2000
+_MOST_TIMES = 200
+"""How many times its size a part may unpack to: sheets do to some thirty."""
+_SMALL = 2**20
+"""Bytes of a part that may unpack to more times its size."""
 _MOST_SHEETS = 100
 _MOST_CELLS = 1_000_000
 # No part reads on over a `<`, or over the cell's own end: a cell that never ends would be looked for to the end of the
@@ -148,6 +152,8 @@ def _check(packed: zipfile.ZipFile) -> None:
     names = {part.filename for part in parts}
     if sum(part.file_size for part in parts) > tables.LARGEST_UNPACKED or len(parts) > _MOST_PARTS:
         raise tables.too_large()
+    if any(part.file_size > max(_SMALL, _MOST_TIMES * part.compress_size) for part in parts):
+        raise Unreadable("workbook_too_heavy")
     if any(name.endswith("vbaProject.bin") for name in names):
         raise Unreadable("macro_file")
     if "xl/workbook.bin" in names:
