@@ -95,7 +95,8 @@ def _sent() -> _Sent:
     typed = request.form.to_dict()
     file = request.files.get("file")
     named = file.filename if file is not None and file.filename else typed.get("named", "")
-    return _Sent(typed, forms.known_key(typed.get("key")), named)
+    # A name may hold marks that turn the text round, so that «lsx.exe» ends in .xlsx to the eye.
+    return _Sent(typed, forms.known_key(typed.get("key")), "".join(filter(str.isprintable, named or "")))
 
 
 def _shown(report: dict[str, Any]) -> dict[str, Any]:

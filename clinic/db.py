@@ -230,6 +230,8 @@ def _named(exc: Exception) -> Exception:
             return DatabaseAway()
         case pg.UniqueViolation() | pg.ExclusionViolation():
             return AlreadyExists()
+        case psycopg.DataError() if exc.sqlstate is None:
+            return exc  # a value that the driver cannot send: the database was not even asked
         case psycopg.Error() if _passing(exc.sqlstate):
             return DatabaseAway()
         case psycopg.InterfaceError():

@@ -296,6 +296,8 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         # Given by whoever calls, or by the layer that sees every request first.
         g.request_id = request.headers["X-Request-Id"]
         _must_be_called_right(app.config["CLINIC"].public_url)
+        if "\0" in request.path:
+            raise errors.NotFound()  # nothing has such a name, and the database takes no such text
 
     @app.teardown_request
     def end(_error: BaseException | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -110,9 +111,9 @@ def _done(staff_id: UUID, work: Callable[[Change, Account], None]) -> AnyRespons
 
 
 def _page(*, faults: list[Fault] | None = None, refusal: Problem | None = None) -> Response:
-    who = http.actor()
+    who, after = http.actor(), request.args.get("after", "")
     with db.transaction() as conn:
-        found = staff.page(conn, who, request.args.get("after"), _SHOWN + 1)
+        found = staff.page(conn, who, after if re.fullmatch(staff.LOGIN, after) else None, _SHOWN + 1)
         known = branches.every(conn, who)
     shown = render_template(
         "staff.html",

@@ -24,7 +24,7 @@ OUTSIDE = ("8.8.8.8", "1.1.1.1", "77.88.8.8", "172.32.0.1", "192.169.0.1", "2a02
 
 
 @pytest.mark.parametrize("address", INSIDE)
-def test_an_address_inside_is_refused(address):
+def test_s30_an_address_inside_is_refused(address):
     assert not addresses.is_public(ip_address(address))
 
 
@@ -48,9 +48,14 @@ def code(url, ours="", within=2.0):
         "127.0.0.1", "127.1", "0x7f.1", "0x7f000001", "2130706433", "017700000001", "0", "localhost", "localhost.",
         "LOCALHOST", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]",
         "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "169.254.169.254", "[fd00:ec2::254]", "10.0.0.1", "nowhere.invalid",
+        "0.0.0.0", "0x0", "00.0.0.0", "0177.0.0.1", "00000177.0.0.1", "0x7f.0.0.1", "127.0.1", "127.0.0.1.",
+        "2852039166", "0xa9fea9fe", "0251.0376.0251.0376", "3232235777", "[::127.0.0.1]", "[::ffff:0:127.0.0.1]",
+        "[::ffff:a9fe:a9fe]", "[64:ff9b::169.254.169.254]", "[64:ff9b:1::10.0.0.1]", "[2002:a9fe:a9fe::]",
+        "[2002:c0a8:101::1]", "[fe80::1]", "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[0:0:0:0:0:0:0:1]", "[ff02::1]",
+        "255.255.255.255",
     ],
 )  # fmt: skip
-def test_no_writing_of_an_inner_address_gets_through(host):
+def test_s30_no_writing_of_an_inner_address_gets_through(host):
     assert code(f"https://{host}/hook") == "address_not_allowed"
 
 
@@ -63,11 +68,11 @@ def test_no_writing_of_an_inner_address_gets_through(host):
         "https://١٢٧.0.0.1/", "https://8.8.8.8/\u0130",
     ],
 )  # fmt: skip
-def test_what_could_be_read_in_two_ways_is_no_url_of_ours(url):
+def test_s30_what_could_be_read_in_two_ways_is_no_url_of_ours(url):
     assert code(url) == "address_not_allowed"
 
 
-def test_strangers_are_sent_to_over_https_at_the_usual_doors_only():
+def test_s30_strangers_are_sent_to_over_https_at_the_usual_doors_only():
     assert code("https://8.8.8.8/hook") is None
     assert code("https://8.8.8.8:8443/hook") is None
     assert code("http://8.8.8.8/hook") == "https_needed"
@@ -91,7 +96,7 @@ def test_a_setting_that_names_neither_host_nor_network_is_refused(text):
         allowed(text)
 
 
-def test_one_inner_address_among_others_is_enough_to_refuse(monkeypatch):
+def test_s30_one_inner_address_among_others_is_enough_to_refuse(monkeypatch):
     monkeypatch.setattr(addresses, "look_up", lambda *_: ["8.8.8.8", "127.0.0.1"])
     assert code("https://both.example/hook") == "address_not_allowed"
     # Nor is http allowed because one of two is ours.
@@ -99,14 +104,14 @@ def test_one_inner_address_among_others_is_enough_to_refuse(monkeypatch):
     assert code("http://both.example/hook", "10.0.0.0/8") == "https_needed"
 
 
-def test_a_name_is_resolved_once_and_what_was_looked_at_is_what_is_connected_to(monkeypatch):
+def test_s30_a_name_is_resolved_once_and_what_was_looked_at_is_what_is_connected_to(monkeypatch):
     answers = iter([["8.8.8.8"], ["127.0.0.1"]])
     monkeypatch.setattr(addresses, "look_up", lambda *_: next(answers))
     assert addresses.target("https://turns.example/hook", Allowed(), within=2).addresses == ("8.8.8.8",)
     assert code("https://turns.example/hook") == "address_not_allowed"
 
 
-def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
+def test_s30_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
     from threading import Event
 
     over = Event()
@@ -120,3 +125,10 @@ def test_a_target_says_what_goes_into_the_request():
     assert (found.name, found.authority, found.path) == ("2606:4700::1111", "[2606:4700::1111]:8443", "/a?b=c")
     found = addresses.target("https://8.8.8.8?b", Allowed(), within=2)
     assert (found.authority, found.port, found.path) == ("8.8.8.8", 443, "/?b")
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_s30_a_name_of_an_inner_address_is_refused(address, monkeypatch):
+    """Such as the names that clouds give to the machine that knows their secrets."""
+    monkeypatch.setattr(addresses, "look_up", lambda *_: [address])
+    assert code("https://metadata.example/hook") == "address_not_allowed"

@@ -99,7 +99,7 @@ def never_read(connection):
 
 
 @pytest.mark.parametrize("speak", [hang, drip_headers, drip_status, never_read])
-def test_no_receiver_takes_longer_than_the_time_in_all(soon_over, speak):
+def test_s30_no_receiver_takes_longer_than_the_time_in_all(soon_over, speak):
     with peer(speak) as url:
         began = time.monotonic()
         outcome = post(url, body=b"x" * 4_000_000 if speak is never_read else b"{}")
@@ -107,7 +107,7 @@ def test_no_receiver_takes_longer_than_the_time_in_all(soon_over, speak):
     assert (outcome.status, outcome.error) == (None, "timed_out")
 
 
-def test_an_answer_without_an_end_is_read_for_64_kib_and_no_more():
+def test_s30_an_answer_without_an_end_is_read_for_64_kib_and_no_more():
     sent = []
 
     def pour(connection: socket.socket) -> None:
@@ -147,11 +147,31 @@ def test_words_that_make_no_sense_are_no_delivery(words, error):
     assert outcome.error in (error, "no_connection")
 
 
-def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
+def test_s30_a_proxy_of_the_environment_is_not_used(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with Receiver() as receiver:
         assert post(receiver.url).is_delivered
+
+
+def test_s30_the_connection_goes_to_the_address_that_was_looked_at(monkeypatch):
+    """A name that says something else a moment later is not asked again, neither by us nor by a library."""
+    answers = iter([["127.0.0.1"]])
+    connected = []
+
+    class Socket(socket.socket):
+        def connect(self, address):
+            connected.append(address)
+            super().connect(address)
+
+    with Receiver() as receiver:
+        port = int(receiver.url.split(":")[2].split("/")[0])
+        monkeypatch.setattr(addresses, "look_up", lambda *_: next(answers))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("resolved again"))
+        monkeypatch.setattr(socket, "socket", Socket)
+        assert post(f"http://turns.example:{port}/hook", "turns.example").is_delivered
+        assert connected == [("127.0.0.1", port)]
+        assert receiver.received[0].headers["host"] == f"turns.example:{port}"
 
 
 def test_the_next_address_is_tried_when_the_first_one_takes_no_connection(monkeypatch):
@@ -226,7 +246,7 @@ def trusting(certificate, monkeypatch):
     monkeypatch.setattr(addresses, "look_up", lambda *_: ["127.0.0.1"])
 
 
-def test_the_certificate_must_be_for_the_name_though_the_address_is_connected_to(certificate, trusting):
+def test_s30_the_certificate_must_be_for_the_name_though_the_address_is_connected_to(certificate, trusting):
     with over_tls(certificate) as port:
         assert post(f"https://his.example:{port}/").is_delivered
         assert post(f"https://HIS.example.:{port}/").is_delivered
@@ -234,13 +254,13 @@ def test_the_certificate_must_be_for_the_name_though_the_address_is_connected_to
         assert post(f"https://127.0.0.1:{port}/").error == "tls_failed"
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused(certificate, monkeypatch):
+def test_s30_a_certificate_of_an_unknown_authority_is_refused(certificate, monkeypatch):
     monkeypatch.setattr(addresses, "look_up", lambda *_: ["127.0.0.1"])
     with over_tls(certificate) as port:
         assert post(f"https://his.example:{port}/").error == "tls_failed"
 
 
-def test_a_handshake_that_hangs_ends_in_time(soon_over):
+def test_s30_a_handshake_that_hangs_ends_in_time(soon_over):
     with peer(hang) as url:
         began = time.monotonic()
         assert post(url.replace("http:", "https:")).error == "timed_out"

@@ -100,11 +100,11 @@ def test_secrets_are_sealed_anew_under_another_key(admin):
         ({"url": URL, "events": ["*"], "branch": "west"}, [("/branch", "unknown_branch")]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_an_endpoint_is_refused(admin, body, wrong):
+def test_s30_what_cannot_be_an_endpoint_is_refused(admin, body, wrong):
     assert faults(admin.post("/v1/webhooks", body)) == wrong
 
 
-def test_an_address_is_looked_at_when_it_is_changed_too(admin):
+def test_s30_an_address_is_looked_at_when_it_is_changed_too(admin):
     made_ = webhook(admin, URL)
     path = f"/v1/webhooks/{made_['id']}"
     tag = admin.get(path).headers["ETag"]
