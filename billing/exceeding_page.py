@@ -85,7 +85,9 @@ class Exceeding:
 
 def body(desk: Desk, form: InvoiceForm, revision: int) -> dict[str, Any]:
     """As the body of `POST /v1/quotes/{id}/invoice`."""
-    beyond = {"extra_lines": _lines(desk), "consent_ref": form.get("consent_ref").strip() or None}
+    lines = _lines(desk)
+    # What is not exceeded needs no consent: one that is left in the form from before is not meant.
+    beyond = {"extra_lines": lines, "consent_ref": (form.get("consent_ref").strip() or None) if lines else None}
     return form.wanted(revision) | beyond | {"comment": desk.comment or None}
 
 

@@ -29,13 +29,17 @@ SAID = desks.SAID | {
         "Последний день оплаты раньше дня выставления: измените один из них.",
         "The last day to pay is before the day of issue: change one of them.",
     ),
+    "not_confirmed": (
+        "Отметьте, что плательщик, услуги и сумма проверены.",
+        "Tick that payer, services and sum are checked.",
+    ),
 }
 
 
 class ConfirmedIn(fields.Shape):
     """That somebody has looked at what cannot be undone."""
 
-    confirmed = fields.Choice("yes", required=True, error_messages={"required": "required"})
+    confirmed = fields.Choice("yes", required=True, error_messages={"required": "not_confirmed"})
 
 
 @dataclass(frozen=True)

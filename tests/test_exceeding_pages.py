@@ -84,8 +84,10 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost(clinic,
     ranked = pressed(desk, page, quote, do=None, add="ONC-CONS-1")
     assert "Выберите звание врача" in plain(ranked)
     # Without its line, who pays stays as it was typed.
-    bare = pressed(desk, page, quote, do=None, remove="0")
-    assert 'value="12"' in bare.text and 'value="Петрова Анна"' in bare.text
+    bare = pressed(desk, wrong, quote, do=None, remove="0")
+    assert "согласия пациента" not in plain(bare)
+    for typed in ("12", "Петрова Анна", "C-17"):
+        assert f'value="{typed}"' in bare.text, typed
 
 
 def test_lines_beyond_have_no_discount_and_are_no_packages(clinic, desk):

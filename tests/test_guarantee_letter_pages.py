@@ -83,6 +83,9 @@ def test_an_invoice_says_what_is_left_of_its_letter(clinic, desk):
     for each in (draft, by_number):
         page = plain(desk.get(f"/desk/invoices/{each['id']}"))
         assert "не больше 10 000,00 ₽" in page and "Осталось по письму 4 700,00 ₽" in page
+    # The draft comes to more than that.
+    assert '<span class="mark bad">4' in desk.get(f"/desk/invoices/{by_number['id']}").text
+    assert '<span class="mark bad">4' not in desk.get(at).text
 
 
 def test_the_limit_is_given_where_an_insurer_is_chosen_to_pay(clinic, desk):

@@ -46,6 +46,8 @@ def test_a_draft_is_issued_once_it_is_said_to_be_checked(clinic, desk):
     assert buttons(page) == {"issue", "discard"} and 'id="date"' not in page.text
     wrong = issued(desk, draft, page, confirmed=None)
     assert wrong.status_code == 422 and 'id="confirmed-fault"' in wrong.text
+    assert "Отметьте, что плательщик, услуги и сумма проверены" in plain(wrong)
+    assert issued(desk, draft, page, confirmed="maybe").status_code == 422
     assert read(clinic, draft)["status"] == "draft"
     answers = [issued(desk, draft, wrong) for _ in range(2)]
     assert [each.status_code for each in answers] == [303, 303]
@@ -64,6 +66,7 @@ def test_a_draft_put_away_gives_its_quote_back(clinic, desk):
     assert [each.status_code for each in answers] == [303, 303]
     page = desk.follow(answers[0])
     assert "отброшен" in plain(page) and buttons(page) == set()
+    assert "Остаток" not in plain(page)  # nothing is owed of it
     assert clinic.invoice(quote)["status"] == "issued"
 
 
