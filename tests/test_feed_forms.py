@@ -168,7 +168,7 @@ def test_csv_says_what_json_says(ahead, query):
     assert told
 
 
-def test_csv_is_as_the_rfc_has_it(app):
+def test_s20_csv_is_as_the_rfc_has_it_and_has_no_formula(app):
     given_prices.service("MRI-1", ru='МРТ "быстро", срочно', note="входит:\nописание")
     given_prices.service("MRI-2", ru="=HYPERLINK(0)", note="@note")
     published(line("MRI-1", "1.00"), line("MRI-2", "2.50"))

@@ -99,6 +99,16 @@ def test_a_list_that_went_out_comes_back_as_it_was(clinic_day, format, lang):
     assert prices_of(after) == prices_of(before)
 
 
+@pytest.mark.parametrize("text", ["=1+2", "+7 495", "-1", "@SUM(A1)", "'=1+2", "''@x", '=HYPERLINK("http://x")'])
+def test_s20_a_formula_goes_out_as_text_and_comes_back_whole(text):
+    raw = content(sheet(entry(name_ru=text)), "csv")
+    assert list(csv.reader(io.StringIO(raw.decode("utf-8-sig")), delimiter=";"))[1][1] == f"'{text}"
+    book = content(sheet(entry(name_ru=text)), "xlsx")
+    assert (opened(book)["B5"].data_type, opened(book)["B5"].hyperlink) == ("s", None)
+    for file in (raw, book):
+        assert [row.name_ru for row in price_rows.read(file).rows] == [text]
+
+
 def test_windows_1251_comes_back_too(clinic_day):
     before = price_sheets.read("base", DAY)
     report = loaded(content(before, "csv", encoding="cp1251"))
@@ -163,7 +173,7 @@ def opened(raw: bytes) -> Any:
     return openpyxl.load_workbook(io.BytesIO(raw)).active
 
 
-def test_a_workbook_has_numbers_as_numbers_and_codes_as_text():
+def test_s20_a_workbook_has_numbers_as_numbers_and_codes_as_text():
     page = opened(content(sheet(entry("00123", name_ru="=1+2"), entry("B", kind="on_request", amount=None)), "xlsx"))
     assert (page["A5"].value, page["A5"].data_type, page["A5"].number_format) == ("00123", "s", "@")
     assert (page["B5"].value, page["B5"].data_type) == ("=1+2", "s"), "text, no formula"
@@ -304,9 +314,13 @@ def test_kinds_ends_notes_and_vat_are_said_in_words():
 
 
 @pytest.mark.parametrize(
-    "text", ['#read("/etc/passwd")', "= Заголовок", "*жирный* _курсив_ $x$ \\ @ref <tag>", "₽ № « » — ё"]
-)
-def test_no_text_is_a_program(text):
+    "text",
+    [
+        '#read("/etc/passwd")', '#import "@preview/x:1.0.0": *', '#include "t.typ"', '#eval("6*7") #{6*7}',
+        "= Заголовок", "*жирный* _курсив_ $x$ \\ @ref <tag>", "₽ № « » — ё",
+    ],
+)  # fmt: skip
+def test_s19_no_text_is_a_program_on_paper(text):
     assert text.replace(" ", "") in pages(content(sheet(entry(name_ru=text)), "pdf"))[0].replace(" ", "").replace(
         "\n", ""
     )
@@ -326,7 +340,7 @@ def _fonts(reader: Any) -> list[Any]:
     return [font.get_object() for page in reader.pages for font in page["/Resources"]["/Font"].values()]
 
 
-def test_a_template_reads_nothing_outside_the_program(tmp_path):
+def test_s19_a_template_reads_nothing_outside_the_program(tmp_path):
     secret, template = tmp_path / "secret", tmp_path / "t.typ"
     secret.write_text("secret")
     template.write_text('#read("secret")')
@@ -360,7 +374,7 @@ def test_the_workbook_of_the_form_explains_every_column_and_offers_choices(app):
     assert "МРТ" in {cell.value for row in lists.iter_rows() for cell in row}
 
 
-def test_a_category_is_no_formula_in_the_form(app):
+def test_s20_a_category_is_no_formula_in_the_form(app):
     given_prices.category(name="=1+2")
     with db.reading() as conn:
         book = openpyxl.load_workbook(io.BytesIO(price_template.made(conn, "xlsx").content))

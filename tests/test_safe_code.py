@@ -1,4 +1,4 @@
-"""What no line of the program does: compare secrets as texts, glue SQL, run what came from outside (S8, S18, S19)."""
+"""What no line of the program does: compare secrets as texts, glue SQL, run what came from outside (S8, S18–S20)."""
 
 from __future__ import annotations
 
@@ -197,6 +197,27 @@ def test_s18_every_statement_is_a_literal():
         if not is_literal(sql, literals(path))
     }
     assert glued.keys() == GIVEN.keys(), [place for each, place in glued.items() if each not in GIVEN]
+
+
+# ---- S20: spreadsheets ----
+
+SPREADSHEETS = {
+    "billing/exports.py csv.writer", "catalog/feed_csv.py csv.writer", "catalog/price_writing.py csv.writer",
+    "catalog/price_writing.py xlsxwriter.Workbook",
+}  # fmt: skip
+"""What writes files for spreadsheets; for each a test of this row has formulas in its texts."""
+
+
+def test_s20_whatever_writes_for_spreadsheets_is_known():
+    writes = re.compile(r"csv\.(writer|DictWriter)|.*\bWorkbook|.*\.to_(csv|excel)")
+    found = {(path, node) for path, node in nodes(ast.Call) if writes.fullmatch(name(node))}
+    assert {f"{path.relative_to(ROOT)} {name(node)}" for path, node in found} == SPREADSHEETS
+    for _, node in found:
+        if "Workbook" in name(node):
+            options = ast.literal_eval(node.args[1])
+            assert (
+                options["strings_to_formulas"] is options["strings_to_urls"] is options["strings_to_numbers"] is False
+            )
 
 
 # ---- S19: programs ----

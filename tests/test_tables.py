@@ -248,7 +248,7 @@ def test_text_is_squeezed_whatever_its_spaces_are(space):
     assert one(books.xlsx(ENGLISH, ["MRI-1", f" МРТ{space}печени{space}", *MRI[2:]])).name_ru == "МРТ печени"
 
 
-def test_the_guard_of_a_formula_is_no_part_of_the_text():
+def test_s20_the_guard_of_a_formula_is_no_part_of_the_text():
     assert one(csv(ENGLISH, ["MRI-1", "'=МРТ", *MRI[2:]])).name_ru == "=МРТ"
     assert one(csv(ENGLISH, ["MRI-1", "'МРТ'", *MRI[2:]])).name_ru == "'МРТ'"
 
