@@ -58,7 +58,7 @@ PAGES = (
     "billing.pages",
     "billing.invoice_pages",
     "billing.guarantee_letter_pages",
-    "billing.exceeding_pages",
+    "billing.quote_invoicing_pages",
     "billing.discount_pages",
     "billing.act_pages",
     "billing.credit_note_pages",

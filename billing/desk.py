@@ -59,6 +59,10 @@ SAID = {
         "Смета твёрдая: на услуги сверх неё нужно согласие пациента, укажите его номер.",
         "The quote is firm: what goes beyond it needs the patient's consent; give its reference.",
     ),
+    "nothing_of_quote": (
+        "Укажите, что выставить из сметы: хотя бы одну услугу.",
+        "Say what of the quote is invoiced: one service at least.",
+    ),
     "not_whole": ("Нужно целое число программ.", "A whole number of packages is needed."),
     "discount_needs_reason": ("Выберите причину скидки.", "Choose the reason for the discount."),
     "not_money": (
@@ -246,6 +250,10 @@ class Edited(Protocol):
         """Whether its lines are services alone, without discounts and packages."""
 
     @property
+    def wrong(self) -> Sequence[Fault]:
+        """What is wrong with the form beside its rows."""
+
+    @property
     def action(self) -> str:
         """Where the form is sent."""
 
@@ -274,6 +282,7 @@ class Editing:
     lines: list[QuoteLine]
     template: ClassVar = "desk.html"
     bare: ClassVar = False
+    wrong: ClassVar = ()
     shape: ClassVar[fields.Shape] = QuotePatch()
 
     @property

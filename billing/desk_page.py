@@ -46,7 +46,10 @@ def shown(
         editing=editing,
         today=today,
         estimate=estimate,
-        faults=forms.by_field(faults if faults is not None else estimate.faults, desks.SAID) | of_payer,
+        faults=forms.by_field(
+            faults if faults is not None else [*(editing.wrong if editing else ()), *estimate.faults], desks.SAID
+        )
+        | of_payer,
         refusal=None if of_payer else refusals.told(refusal),
         bare=bare,
         found=found,

@@ -28,6 +28,7 @@ class DraftEditing:
     form: InvoiceForm
     template: ClassVar = "invoice_edit.html"
     bare: ClassVar = False
+    wrong: ClassVar = ()
     shape: ClassVar[fields.Shape] = InvoicePatch()
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Services beyond a quote on its invoice, put together at the desk; and what an insurer's letter has against one."""
+"""Parts of a quote and services beyond it, put on an invoice at the desk; what an insurer's letter has against one."""
 
 import pytest
 
@@ -24,19 +24,19 @@ def at(quote):
     return f"/desk/quotes/{quote['id']}"
 
 
-def exceeding(desk, quote, **typed):
-    """The form for what is beyond, reached from the quote's own with what was typed there."""
+def opened_form(desk, quote, **typed):
+    """The form, reached from the quote's own with what was typed there."""
     page = desk.get(at(quote))
     fields = next(fields for action, fields in forms(page) if action == f"{at(quote)}/invoice")
-    return desk.client.post(f"{at(quote)}/exceed", data=fields | PAYS | typed | {"do": "exceed"})
+    return desk.client.post(f"{at(quote)}/invoicing", data=fields | PAYS | typed | {"do": "more"})
 
 
 def pressed(desk, page, quote, do="issue", **typed):
-    return desk.press(page, f"{at(quote)}/exceed", do=do, **typed)
+    return desk.press(page, f"{at(quote)}/invoicing", do=do, **typed)
 
 
 def with_scan(desk, quote, **typed):
-    found = pressed(desk, exceeding(desk, quote, **typed), quote, do="search", q="CT-ABD-RP")
+    found = pressed(desk, opened_form(desk, quote, **typed), quote, do="search", q="CT-ABD-RP")
     return pressed(desk, found, quote, do=None, add="CT-ABD-RP")
 
 
@@ -86,8 +86,9 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost(clinic,
     # Without its line, who pays stays as it was typed.
     bare = pressed(desk, wrong, quote, do=None, remove="0")
     assert "согласия пациента" not in plain(bare)
+    again = pressed(desk, bare, quote, do=None, add="CT-ABD-RP")
     for typed in ("12", "Петрова Анна", "C-17"):
-        assert f'value="{typed}"' in bare.text, typed
+        assert f'value="{typed}"' in again.text, typed
 
 
 def test_lines_beyond_have_no_discount_and_are_no_packages(clinic, desk):
@@ -111,16 +112,52 @@ def test_sending_twice_makes_one_invoice(clinic, desk):
     assert len(invoices_of(clinic, quote)) == 1
 
 
+def test_a_part_of_a_quote_is_invoiced_and_the_rest_later(clinic, desk):
+    quote = clinic.quote(given.line("MRI-ABD-RP", quantity="3"), ("CT-ABD-RP", None), ("ONC-CONS-1", "candidate"))
+    page = pressed(desk, opened_form(desk, quote), quote, do="recalculate", **{"part-1": "2", "part-2": ""})
+    assert "Итого по смете 32 700,00 ₽" in plain(page)
+    desk.follow(pressed(desk, page, quote))
+    (first,) = invoices_of(clinic, quote)
+    assert [(line["quote_position"], line["quantity"]) for line in first["lines"]] == [(1, "2"), (3, "1")]
+    rest = opened_form(desk, quote)
+    assert 'id="part-1" name="part-1" value="1"' in rest.text and "Итого по смете 22 540,00 ₽" in plain(rest)
+    assert 'id="part-2"' in rest.text and 'id="part-3"' not in rest.text
+    desk.follow(pressed(desk, rest, quote))
+    assert made(clinic.get(f"/v1/quotes/{quote['id']}"))["status"] == "invoiced"
+
+
+def test_a_wrong_part_is_said_beside_its_line(clinic, desk):
+    quote = clinic.quote(("MRI-ABD-RP", None), given.line("CT-ABD-RP", quantity="2"))
+    page = with_scan(desk, quote)
+    for do in ("recalculate", "issue"):
+        for typed, said in {"много": "Нужно количество", "7": "Осталось выставить 2", "-1": "больше нуля"}.items():
+            wrong = pressed(desk, page, quote, do=do, consent_ref="C-17", **{"part-2": typed})
+            assert 'id="part-2-fault"' in wrong.text and said in plain(wrong), (do, typed)
+            assert f'value="{typed}"' in wrong.text and 'value="Петрова Анна"' in wrong.text
+        nothing = pressed(desk, page, quote, do=do, consent_ref="C-17", **{"part-1": "", "part-2": "0"})
+        assert "Укажите, что выставить из сметы" in plain(nothing)
+    assert invoices_of(clinic, quote) == []
+
+
+def test_a_part_that_another_invoice_took_meanwhile_is_said_with_what_is_left(clinic, desk):
+    quote = clinic.quote(given.line("MRI-ABD-RP", quantity="3"))
+    page = opened_form(desk, quote)
+    clinic.invoice(quote, lines=[{"position": 1, "quantity": "2"}])
+    late = pressed(desk, page, quote)
+    assert late.status_code == 422 and "Осталось выставить 1" in plain(late) and 'value="3"' in late.text
+    assert len(invoices_of(clinic, quote)) == 1
+
+
 def test_a_quote_that_is_invoiced_or_over_has_no_such_form(clinic, desk):
     quote = clinic.quote(QUOTED)
     page = with_scan(desk, quote)
     clinic.invoice(quote)
-    for answer in (desk.get(f"{at(quote)}/exceed"), pressed(desk, page, quote, consent_ref="C-17")):
+    for answer in (desk.get(f"{at(quote)}/invoicing"), pressed(desk, page, quote, consent_ref="C-17")):
         assert answer.status_code == 409 and "Сейчас она: выставлен счёт" in plain(answer)
-    assert "/exceed" not in desk.get(at(quote)).text
+    assert "/invoicing" not in desk.get(at(quote)).text
     with given.day("2026-11-23"):
         over = clinic.quote(QUOTED, valid_until="2026-11-24")
-    answer = desk.get(f"{at(over)}/exceed")
+    answer = desk.get(f"{at(over)}/invoicing")
     assert answer.status_code == 409 and "Её последний день — 24.11.2026" in plain(answer)
 
 
@@ -136,7 +173,7 @@ def test_the_form_speaks_english_too(clinic, desk):
     page = plain(with_scan(desk, quote))
     for part in ("Beyond the quote", "Total of the invoice", "Reference of the patient's consent", "Keep as a draft"):
         assert part in page, part
-    assert Person(clinic.app, "accountant", login="boris").get(f"{at(quote)}/exceed").status_code == 403
+    assert Person(clinic.app, "accountant", login="boris").get(f"{at(quote)}/invoicing").status_code == 403
 
 
 INSURER = {
@@ -157,7 +194,7 @@ LETTERS = [
 
 
 @pytest.mark.parametrize(("letter", "field", "ru", "en"), LETTERS)
-@pytest.mark.parametrize("way", ["invoice", "exceed"])
+@pytest.mark.parametrize("way", ["invoice", "invoicing"])
 def test_what_a_letter_has_against_an_invoice_stands_beside_its_field(clinic, letter, field, ru, en, way):
     known = {"number": "ГП-7", "valid_until": "2199-12-31", "limit": "20000.00"}
     with given.day("2026-11-25"):
@@ -166,11 +203,11 @@ def test_what_a_letter_has_against_an_invoice_stands_beside_its_field(clinic, le
         typed = INSURER | {f"payer-guarantee_letter-{name}": value for name, value in letter.items()}
         for lang, told in (("ru", ru), ("en", en)):
             desk.get(f"/?lang={lang}")
-            page = desk.get(at(quote)) if way == "invoice" else exceeding(desk, quote)
+            page = desk.get(at(quote)) if way == "invoice" else opened_form(desk, quote)
             refused = desk.press(page, f"{at(quote)}/{way}", do="issue", **typed)
             assert refused.status_code == 409 and told in plain(refused), plain(refused)
             assert f'id="payer-guarantee_letter-{field}-fault"' in refused.text and "<details open>" in refused.text
             for value in typed.values():
-                if way == "exceed" or value != "C-17":
+                if way == "invoicing" or value != "C-17":
                     assert f'value="{value}"' in refused.text, value
     assert invoices_of(clinic, quote) == []
