@@ -38,6 +38,9 @@ SERVICES = (
     ("VISIT", "exempt_medical", True, "0.07"),
 )
 PAYERS = ("P-1", "P-2")
+HEAD, SENIOR, CLERK = "head", "senior", "clerk"
+CEILINGS = {HEAD: 100, SENIOR: 50, CLERK: 15}
+"""Who calls, and may take off how many percent alone."""
 
 OTHERWISE = 5
 which = st.integers(0, OTHERWISE)
@@ -46,6 +49,9 @@ quantities = st.sampled_from([Decimal(each) for each in ("1", "2", "3", "0.5", "
 percents = st.sampled_from([Decimal(each) for each in ("0.00", "0.00", "10.00", "33.33", "0.01", "100.00")])
 sums = st.sampled_from([Decimal(each) for each in ("0.01", "3.33", "50.00", "100.01", "333.34", "2000.00")])
 rarely = st.sampled_from([False, False, False, True])
+meant = st.sampled_from([None, None, None, 0, 0, 1])
+"""Which revision is said to be meant: none, the newest, another."""
+authors = st.sampled_from([HEAD, CLERK])
 payers = st.sampled_from(PAYERS)
 wanted = st.lists(
     st.builds(lambda place, *more: (place, *more), st.integers(0, len(SERVICES) - 1), quantities, percents),
@@ -62,6 +68,7 @@ class Stored:
     path: str
     body: Any
     key: str
+    by: str
     status: int
     answer: Any
 
@@ -73,7 +80,7 @@ class Prepared:
     cluster: Cluster
     name: str
     app: Any
-    secret: str
+    secrets: dict[str, str]
     tables: list[str]
 
     def copied(self) -> Any:
@@ -95,10 +102,11 @@ class Machine(RuleBasedStateMachine):
         db.open_pool(urls.app, size=2)
         self.open.callback(db.close_pool)
         self.eye = self.open.enter_context(psycopg.connect(urls.owner, autocommit=True))
-        self.clinic = given.Caller(self.database.app, self.database.secret)
+        self.callers = {who: given.Caller(self.database.app, key) for who, key in self.database.secrets.items()}
         self.model = Clinic(
             FIRST_DAY,
             [Service(name, vat, open_, {FIRST_DAY: Decimal(price)}) for name, vat, open_, price in SERVICES],
+            CEILINGS,
         )
         self.time = self.open.enter_context(ExitStack())
         self.seconds = 0
@@ -155,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         self.fresh = False
         told = self.stored[of % len(self.stored)]
         before = self.everything()
-        answer = self.clinic.post(told.path, told.body, key=told.key)
+        answer = self.callers[told.by].post(told.path, told.body, key=told.key)
         assert (answer.status_code, answer.get_json()) == (told.status, told.answer)
         assert answer.headers["Idempotency-Replayed"] == "true"
         assert self.everything() == before
@@ -189,25 +197,25 @@ class Machine(RuleBasedStateMachine):
 
     # ---- How ----
 
-    def told(self, expected: Any, path: str, body: Any, status: int) -> Any:
+    def told(self, expected: Any, path: str, body: Any, status: int, by: str = HEAD) -> Any:
         """Ask, compare, and see that the journal tells of just this; returns the answer."""
         self.tick()
         key = uuid.uuid4().hex
-        answer = self.clinic.post(path, body, key=key)
+        answer = self.callers[by].post(path, body, key=key)
         self.compare(expected, answer, status)
         if answer.status_code in (200, 201):
             self.fresh = True
-            self.stored.append(Stored(path, body, key, answer.status_code, answer.get_json()))
+            self.stored.append(Stored(path, body, key, by, answer.status_code, answer.get_json()))
         return answer.get_json()
 
-    def edited(self, expected: Any, path: str, body: Any, *, stale: bool) -> None:
+    def edited(self, expected: Any, path: str, body: Any, by: str, *, stale: bool) -> None:
         """Ask for a change of a draft under If-Match: the tag of now, or one that was right before."""
         self.tick()
-        now = self.clinic.get(path).headers["ETag"]
+        now = self.callers[by].get(path).headers["ETag"]
         before = self.tags.get(path, now)
         match = (before if before != now else '"stale"') if stale else now
         self.tags[path] = now
-        self.compare(expected, self.clinic.patch(path, body, match=match), 200)
+        self.compare(expected, self.callers[by].patch(path, body, match=match), 200)
 
     def compare(self, expected: Any, answer: Any, success: int) -> None:
         self.busy += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 STATE = """
 SELECT jsonb_build_object(
   'quotes', (SELECT coalesce(jsonb_object_agg(quote_id || '/' || revision, jsonb_build_array(
-      status, invoiced, newest, valid_until, date, subtotal::numeric(15, 2)::text, total::numeric(15, 2)::text)), '{}')
-      FROM quote_revision),
+      status, approval, invoiced, newest, valid_until, date, subtotal::numeric(15, 2)::text,
+      total::numeric(15, 2)::text)), '{}') FROM quote_revision),
   'quote_lines', (SELECT coalesce(jsonb_object_agg(quote_id || '/' || revision, lines), '{}') FROM (
       SELECT quote_id, revision, jsonb_agg(jsonb_build_array(
                article, quantity::numeric(15, 3)::text, unit_price::numeric(15, 2)::text,
@@ -14,7 +14,7 @@ SELECT jsonb_build_object(
                vat_amount::numeric(15, 2)::text, invoiced_quantity::numeric(15, 3)::text) ORDER BY position) AS lines
         FROM quote_line GROUP BY quote_id, revision) AS line),
   'invoices', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
-      status, number, quote_id || '/' || quote_revision, date, subtotal::numeric(15, 2)::text,
+      status, approval, number, quote_id || '/' || quote_revision, date, subtotal::numeric(15, 2)::text,
       total::numeric(15, 2)::text, paid::numeric(15, 2)::text, credited::numeric(15, 2)::text)), '{}') FROM invoice),
   'invoice_lines', (SELECT coalesce(jsonb_object_agg(invoice_id, lines), '{}') FROM (
       SELECT invoice_id, jsonb_agg(jsonb_build_array(
@@ -35,6 +35,11 @@ SELECT jsonb_build_object(
           FROM credit_note_line AS line WHERE credit_note_id = credit_note.id))), '{}') FROM credit_note),
   'acts', (SELECT coalesce(jsonb_object_agg(id, jsonb_build_array(
       status, number, total::numeric(15, 2)::text)), '{}') FROM act),
+  'decisions', (SELECT coalesce(jsonb_object_agg(document, decisions), '{}') FROM (
+      SELECT coalesce(quote_id || '/' || revision, invoice_id::text) AS document, jsonb_agg(jsonb_build_array(
+               decision, highest::numeric(15, 2)::text, ceiling,
+               (SELECT discount_ceiling FROM api_key WHERE 'key:' || id = author)) ORDER BY place) AS decisions
+        FROM discount_approval GROUP BY quote_id, revision, invoice_id) AS decided),
   'series', (SELECT coalesce(jsonb_object_agg(kind || ' ' || year, next_no), '{}') FROM number_series))
 """
 INVARIANTS = {
@@ -130,7 +135,8 @@ INVARIANTS = {
          WHERE place > 1 AND since IS DISTINCT FROM before""",
     "I8: each document has the events of its state, and no event lacks its document": """
         SELECT id FROM invoice
-         WHERE (SELECT array_agg(type ORDER BY position) FROM journal WHERE object_id = invoice.id)
+         WHERE (SELECT array_agg(type ORDER BY position) FROM journal
+                 WHERE object_id = invoice.id AND type NOT LIKE 'invoice.discount%')
                IS DISTINCT FROM CASE status WHEN 'draft' THEN '{invoice.created}'
                  WHEN 'issued' THEN '{invoice.created,invoice.issued}'
                  WHEN 'discarded' THEN '{invoice.created,invoice.discarded}'
@@ -141,10 +147,29 @@ INVARIANTS = {
                <> 1 + (SELECT count(*) FROM payment_allocation WHERE payment_id = payment.id)
                     + (SELECT count(*) FROM refund WHERE payment_id = payment.id)
          UNION ALL
+        SELECT id FROM discount_approval
+         WHERE (SELECT count(*) FROM journal WHERE data ->> 'decision' = discount_approval.id::text) <> 1
+         UNION ALL
         SELECT object_id FROM journal
          WHERE object_type IN ('quote', 'invoice', 'payment', 'act', 'credit_note')
            AND object_id NOT IN (SELECT id FROM quote UNION ALL SELECT id FROM invoice UNION ALL SELECT id FROM payment
                                   UNION ALL SELECT id FROM act UNION ALL SELECT id FROM credit_note)""",
+    "a discount above its author's ceiling goes out once another one approved just this": """
+        SELECT quote_id FROM quote_revision AS quote
+         WHERE approval = 'required' AND status IN ('sent', 'accepted')
+            OR approval = 'none' AND quote_limit(quote) <> 'none'
+            OR approval = 'granted' AND NOT EXISTS (
+               SELECT FROM discount_approval AS decided
+                WHERE decided.quote_id = quote.quote_id AND decided.revision = quote.revision AND decision = 'granted'
+                  AND decided_by <> edited_by AND ceiling >= highest AND content_sha256 = quote_discount_digest(quote))
+         UNION ALL
+        SELECT id FROM invoice
+         WHERE approval = 'required' AND status IN ('issued', 'cancelled')
+            OR approval = 'none' AND invoice_limit(invoice) <> 'none'
+            OR approval = 'granted' AND quote_id IS NULL AND NOT EXISTS (
+               SELECT FROM discount_approval AS decided
+                WHERE decided.invoice_id = invoice.id AND decision = 'granted' AND decided_by <> edited_by
+                  AND ceiling >= highest AND content_sha256 = invoice_discount_digest(invoice))""",
     "the journal is dense and chained": """
         SELECT position FROM (
           SELECT position, position = row_number() OVER chain AS dense,

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.life import (
+    HEAD,
     Machine,
+    authors,
     is_draft,
     is_issued,
     is_open,
@@ -24,7 +26,9 @@ from tests.life import (
 )
 
 
-class InvoiceRules(Machine):
+class PartRules(Machine):
+    """What takes of a quote, and gives it back."""
+
     @precondition(lambda self: any(map(is_open, self.model.newest)))
     @rule(of=which, payer=payers, part=parts, issue=st.booleans(), late=st.sampled_from([None, 0, 1]))
     def invoice(self, of: int, payer: str, part: dict[int, Decimal] | None, issue: bool, late: int | None) -> None:
@@ -36,12 +40,21 @@ class InvoiceRules(Machine):
             "lines": part and [{"position": place, "quantity": str(much)} for place, much in part.items()],
             "date": day and day.isoformat(),
         }
-        self.told(self.model.invoice(quote, payer, part, issue, day), f"/v1/quotes/{quote.id}/invoice", body, 201)
+        expected = self.model.invoice(quote, payer, part, issue, day, HEAD)
+        self.told(expected, f"/v1/quotes/{quote.id}/invoice", body, 201)
 
-    @rule(lines=wanted, percent=percents, payer=payers)
-    def direct(self, lines: Any, percent: Decimal, payer: str) -> None:
+    @precondition(lambda self: any(map(is_draft, self.model.invoices)))
+    @rule(of=which)
+    def discard(self, of: int) -> None:
+        invoice = picked_of(self.model.invoices, of, is_draft)
+        self.told(self.model.discard(invoice), f"/v1/invoices/{invoice.id}/discard", None, 200)
+
+
+class InvoiceRules(Machine):
+    @rule(lines=wanted, percent=percents, payer=payers, by=authors)
+    def direct(self, lines: Any, percent: Decimal, payer: str, by: str = HEAD) -> None:
         body = self.asked(lines, percent) | {"payer": self.person(payer)}
-        self.told(self.model.direct(self.read(lines), percent, payer), "/v1/invoices", body, 201)
+        self.told(self.model.direct(self.read(lines), percent, payer, by), "/v1/invoices", body, 201, by)
 
     @precondition(lambda self: any(map(is_draft, self.model.invoices)))
     @rule(of=which, late=st.sampled_from([None, 0, 1]))
@@ -52,17 +65,11 @@ class InvoiceRules(Machine):
         self.told(self.model.issue(invoice, day), f"/v1/invoices/{invoice.id}/issue", body, 200)
 
     @precondition(lambda self: any(map(is_draft, self.model.invoices)))
-    @rule(of=which)
-    def discard(self, of: int) -> None:
+    @rule(of=which, by=authors, stale=rarely)
+    def edit(self, of: int, stale: bool, by: str = HEAD) -> None:
         invoice = picked_of(self.model.invoices, of, is_draft)
-        self.told(self.model.discard(invoice), f"/v1/invoices/{invoice.id}/discard", None, 200)
-
-    @precondition(lambda self: any(map(is_draft, self.model.invoices)))
-    @rule(of=which, stale=rarely)
-    def edit(self, of: int, stale: bool) -> None:
-        invoice = picked_of(self.model.invoices, of, is_draft)
-        expected = self.model.edit(invoice, stale=stale)
-        self.edited(expected, f"/v1/invoices/{invoice.id}", {"comment": "Позвонить"}, stale=stale)
+        expected = self.model.edit(invoice, by, stale=stale)
+        self.edited(expected, f"/v1/invoices/{invoice.id}", {"comment": "Позвонить"}, by, stale=stale)
 
     # ---- Acts ----
 

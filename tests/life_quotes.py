@@ -9,23 +9,34 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.life import Machine, asked_lines, discount, is_draft, percents, picked_of, rarely, wanted, which
+from tests.life import (
+    HEAD,
+    Machine,
+    asked_lines,
+    authors,
+    discount,
+    is_draft,
+    meant,
+    percents,
+    picked_of,
+    rarely,
+    wanted,
+    which,
+)
 from tests.model_documents import Given, Quote, Refusal
 
 USUAL = "usual"
 some_day = st.sampled_from([None, None, USUAL, -1, 0, 2, 40])
 """The last day of a changed quote: left out, null, or so many days from today."""
 other_lines, other_percent = st.none() | wanted, st.none() | percents
-meant = st.sampled_from([None, None, None, 0, 0, 1])
-"""Which revision is said to be meant: none, the newest, another."""
 
 
 class QuoteRules(Machine):
-    @rule(lines=wanted, percent=percents, days=st.sampled_from([None, 0, 0, 1, 3]))
-    def quote(self, lines: Any, percent: Decimal, days: int | None) -> None:
+    @rule(lines=wanted, percent=percents, days=st.sampled_from([None, 0, 0, 1, 3]), by=authors)
+    def quote(self, lines: Any, percent: Decimal, days: int | None, by: str = HEAD) -> None:
         until = None if days is None else (self.model.today + timedelta(days)).isoformat()
         body = self.asked(lines, percent) | {"valid_until": until}
-        self.told(self.model.quote(self.read(lines), percent, days), "/v1/quotes", body, 201)
+        self.told(self.model.quote(self.read(lines), percent, days, by), "/v1/quotes", body, 201, by)
 
     @precondition(lambda self: any(map(is_offered, self.model.newest)))
     @rule(of=which, way=st.sampled_from(["send", "accept", "decline"]), other=meant)
@@ -54,30 +65,33 @@ class QuoteRules(Machine):
     # ---- Edits and revisions ----
 
     @precondition(lambda self: any(map(is_draft, self.model.newest)))
-    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, stale=rarely)
-    def edit_quote(self, of: int, lines: Any, percent: Decimal | None, until: Any, stale: bool) -> None:
+    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, by=authors, stale=rarely)
+    def edit_quote(self, of: int, lines: Any, percent: Decimal | None, until: Any, stale: bool, by: str = HEAD) -> None:
         quote = picked_of(self.model.newest, of, is_draft)
         given, body = self.changed(lines, percent, until)
-        self.edited(self.model.edit_quote(quote, given, stale=stale), f"/v1/quotes/{quote.id}", body, stale=stale)
+        expected = self.model.edit_quote(quote, given, by, stale=stale)
+        self.edited(expected, f"/v1/quotes/{quote.id}", body, by, stale=stale)
 
     @precondition(lambda self: any(map(is_free, self.model.newest)))
-    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, other=meant)
-    def revise(self, of: int, lines: Any, percent: Decimal | None, until: Any, other: int | None) -> None:
+    @rule(of=which, lines=other_lines, percent=other_percent, until=some_day, by=authors, other=meant)
+    def revise(
+        self, of: int, lines: Any, percent: Decimal | None, until: Any, other: int | None, by: str = HEAD
+    ) -> None:
         quote = picked_of(self.model.newest, of, is_free)
         revision = None if other is None else quote.revision + other
         given, body = self.changed(lines, percent, until)
-        expected = self.model.revise(quote, given, revision)
-        self.told(expected, f"/v1/quotes/{quote.id}/revise", body | {"revision": revision}, 200)
+        expected = self.model.revise(quote, given, by, revision)
+        self.told(expected, f"/v1/quotes/{quote.id}/revise", body | {"revision": revision}, 200, by)
 
     @precondition(lambda self: any(map(is_free, self.model.newest)))
-    @rule(of=which, until=some_day, other=meant)
-    def reprice(self, of: int, until: Any, other: int | None) -> None:
+    @rule(of=which, until=some_day, by=authors, other=meant)
+    def reprice(self, of: int, until: Any, other: int | None, by: str = HEAD) -> None:
         quote = picked_of(self.model.newest, of, is_free)
         was = quote.total
         revision = None if other is None else quote.revision + other
-        expected = self.model.reprice(quote, self.last_day(until), revision)
+        expected = self.model.reprice(quote, self.last_day(until), by, revision)
         body = self.changed(None, None, until)[1] | {"revision": revision}
-        answer = self.told(expected, f"/v1/quotes/{quote.id}/reprice", body, 200)
+        answer = self.told(expected, f"/v1/quotes/{quote.id}/reprice", body, 200, by)
         if not isinstance(expected, Refusal):
             changed = answer["changes"]
             assert changed["former_revision"] == quote.revision

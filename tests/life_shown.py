@@ -15,7 +15,7 @@ def state_of(model: Clinic) -> dict[str, Any]:
         "quotes": {revision(each): quote_state(each) for each in model.quotes},
         "quote_lines": {revision(each): [*map(quote_line, each.lines)] for each in model.quotes},
         "invoices": {
-            each.id: [each.status, each.number, of_revision(each), *header(each), *paid(each)]
+            each.id: [each.status, each.approval, each.number, of_revision(each), *header(each), *paid(each)]
             for each in model.invoices
         },
         "invoice_lines": {each.id: [*map(invoice_line, each.lines)] for each in model.invoices},
@@ -27,6 +27,7 @@ def state_of(model: Clinic) -> dict[str, Any]:
             for each in model.notes
         },
         "acts": {each.id: [each.status, each.number, text(each.total)] for each in model.acts},
+        "decisions": decisions(model),
         "series": {f"{kind} {year}": each.next for (kind, year), each in model.series.items() if each.next > 1},
     }
 
@@ -41,7 +42,16 @@ def of_revision(invoice: Invoice) -> str | None:
 
 def quote_state(quote: Quote) -> list[Any]:
     invoiced = quote.shown_status == "invoiced"
-    return [quote.status, invoiced, quote.newest, quote.valid_until.isoformat(), *header(quote)]
+    return [quote.status, quote.approval, invoiced, quote.newest, quote.valid_until.isoformat(), *header(quote)]
+
+
+def decisions(model: Clinic) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for each in model.decisions:
+        key = revision(each.document) if isinstance(each.document, Quote) else each.document.id
+        ceilings = [model.ceilings[who] for who in (each.by, each.author)]
+        found.setdefault(key, []).append([each.decision, text(each.highest), *ceilings])
+    return found
 
 
 def text(amount: Decimal | None) -> str | None:
@@ -82,12 +92,14 @@ def shown(document: Any) -> dict[str, Any]:
             return {
                 "status": document.shown_status,
                 "revision": document.revision,
+                "approval": document.approval,
                 "valid_until": document.valid_until.isoformat(),
                 **totals(document),
             }
         case Invoice():
             return {
-                "status": document.status, "payment_status": document.payment_status, "number": document.number,
+                "status": document.status, "approval": document.approval, "number": document.number,
+                "payment_status": document.payment_status,
                 "paid": text(document.paid), "credited": text(document.credited), "balance": text(document.balance),
                 "quote": document.quote and {"id": document.quote.id, "revision": document.quote.revision},
                 **totals(document),

@@ -5,8 +5,8 @@ A command either changes the model and returns the document, or changes nothing 
 
 from __future__ import annotations
 
-from tests.model_credits import Credits
+from tests.model_approvals import Approvals
 
 
-class Clinic(Credits):
+class Clinic(Approvals):
     """A clinic of one branch: all that may become of its quotes, invoices and money."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -13,6 +13,8 @@ from tests.model_documents import (
     INVALID,
     ZERO,
     Act,
+    Decision,
+    Document,
     Invoice,
     Line,
     Note,
@@ -35,13 +37,16 @@ class Series:
 
 
 Any_ = TypeVar("Any_")
+Document_ = TypeVar("Document_", bound=Document)
 
 
 class Books:
     """The books of one branch, and the events they must have told of."""
 
-    def __init__(self, today: date, services: Sequence[Service], days: int = 30) -> None:
+    def __init__(self, today: date, services: Sequence[Service], ceilings: Mapping[str, int], days: int = 30) -> None:
         self.today = today
+        self.ceilings = ceilings
+        """Who may take off how many percent alone."""
         self.services = list(services)
         self.valid_for = timedelta(days)
         self.quotes: list[Quote] = []
@@ -50,6 +55,7 @@ class Books:
         self.put: list[tuple[Payment, Invoice]] = []
         self.acts: list[Act] = []
         self.notes: list[Note] = []
+        self.decisions: list[Decision] = []
         self.series: dict[tuple[str, int], Series] = {}
         self.events: list[tuple[str, object]] = []
 
@@ -73,6 +79,15 @@ class Books:
         for line, part in zip(open_, _largest_remainder(whole, [line.amount for line in open_]), strict=True):
             line.document_discount = part
         return lines
+
+    def written(self, document: Document_, by: str) -> Document_:
+        """The document, which is what `by` says from now on."""
+        document.author = by
+        document.approval = "required" if document.is_above(self.ceilings[by]) else "none"
+        return document
+
+    def waits(self, document: Document) -> Refusal | None:
+        return conflict("discount_above_limit") if document.approval == "required" else None
 
     def out_of_order(self, kind: str, day: date | None) -> Refusal | None:
         asked = day or self.today

@@ -102,6 +102,10 @@ class Line:
         return self.gross - self.discount - self.document_discount
 
     @property
+    def discounts(self) -> Decimal:
+        return self.discount + self.document_discount
+
+    @property
     def left(self) -> Decimal:
         """How much can be invoiced of a quote's line; of an invoice's, rendered or taken back."""
         return self.stands - self.taken
@@ -134,6 +138,9 @@ class Document:
     lines: list[Line]
     date: date
     status: str = "draft"
+    author: str = ""
+    """Who wrote what it says last: his ceiling counts."""
+    approval: str = "none"
 
     @property
     def subtotal(self) -> Decimal:
@@ -142,6 +149,16 @@ class Document:
     @property
     def total(self) -> Decimal:
         return sum((line.amount for line in self.lines), ZERO)
+
+    @property
+    def highest(self) -> Decimal:
+        """The largest discount of a line, in percent."""
+        percents = [kopecks(Fraction(line.discounts) * 100 / Fraction(line.gross)) for line in self.lines if line.gross]
+        return max(percents, default=ZERO)
+
+    def is_above(self, ceiling: int) -> bool:
+        """Whether a line has more off than so many percent; less than a kopeck more is rounding."""
+        return any(Fraction(line.discounts) * 100 - Fraction(line.gross) * ceiling >= 1 for line in self.lines)
 
     def vat_groups(self) -> set[VatGroup]:
         return vat_groups([(VAT[line.service.vat], line.amount, line.vat) for line in self.lines])
@@ -282,6 +299,17 @@ class Note:
 
     def vat_groups(self) -> set[VatGroup]:
         return vat_groups([(VAT[each.line.service.vat], each.amount, each.vat) for each in self.lines])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a discount is given: said by a second person, of what the document says at that moment."""
+
+    document: Quote | Invoice
+    decision: str
+    highest: Decimal
+    author: str
+    by: str
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from tests.model_quotes import OPEN, Quotes
 
 
 class Invoices(Quotes):
-    def direct(self, wanted: Sequence[Wanted], percent: Decimal, payer: str) -> Invoice | Refusal:
+    def direct(self, wanted: Sequence[Wanted], percent: Decimal, payer: str, by: str) -> Invoice | Refusal:
         lines = self.lines(wanted, percent)
         if isinstance(lines, Refusal):
             return lines
-        invoice = Invoice(lines=lines, date=self.today, payer=payer)
+        invoice = self.written(Invoice(lines=lines, date=self.today, payer=payer), by)
         self.invoices.append(invoice)
         return self.told(invoice, "invoice.created")
 
     def invoice(
-        self, quote: Quote, payer: str, parts: dict[int, Decimal] | None, issue: bool, day: date | None
+        self, quote: Quote, payer: str, parts: dict[int, Decimal] | None, issue: bool, day: date | None, by: str
     ) -> Invoice | Refusal:
         if quote.shown_status == "invoiced":
             return conflict("quote_already_invoiced")
@@ -32,13 +32,15 @@ class Invoices(Quotes):
             place not in known or not known[place].left or known[place].left < much for place, much in asked.items()
         ):
             return INVALID
+        if quote.status != "accepted" and (refusal := self.waits(quote)):
+            return refusal
         if issue and (refusal := self.out_of_order("invoice", day)):
             return refusal
         if quote.status != "accepted":
             self.move(quote, "accepted")
         chosen = [line for line in quote.lines if asked.get(line.position)]
         lines = [self._piece(place, line, asked[line.position], quote) for place, line in enumerate(chosen, 1)]
-        invoice = Invoice(lines=lines, date=self.today, payer=payer, quote=quote)
+        invoice = Invoice(lines=lines, date=self.today, payer=payer, quote=quote, approval=quote.approval, author=by)
         self.invoices.append(invoice)
         self.told(invoice, "invoice.created")
         if issue:
@@ -73,17 +75,23 @@ class Invoices(Quotes):
             line.service.price(day or self.today) != line.unit_price for line in invoice.lines
         ):
             return conflict("price_changed")
-        return self.out_of_order("invoice", day) or self._issued(invoice, day)
+        return self.out_of_order("invoice", day) or self.waits(invoice) or self._issued(invoice, day)
 
     def _issued(self, invoice: Invoice, day: date | None) -> Invoice:
         invoice.date, invoice.status = day or self.today, "issued"
         invoice.sequence, invoice.number = self.number("invoice", invoice.date)
         return self.told(invoice, "invoice.issued")
 
-    def edit(self, invoice: Invoice, *, stale: bool) -> Invoice | Refusal:
+    def edit(self, invoice: Invoice, by: str, *, stale: bool) -> Invoice | Refusal:
         if invoice.status != "draft":
             return conflict("invoice_not_draft")
-        return STALE if stale else invoice
+        if stale:
+            return STALE
+        if invoice.quote is None:
+            return self.written(invoice, by)
+        # The discounts of its lines were judged on the quote.
+        invoice.author = by
+        return invoice
 
     def discard(self, invoice: Invoice) -> Invoice | Refusal:
         if invoice.status != "draft":

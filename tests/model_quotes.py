@@ -19,7 +19,7 @@ class Quotes(Books):
         """Each quote at its newest revision."""
         return [each for each in self.quotes if each.newest]
 
-    def quote(self, wanted: Sequence[Wanted], percent: Decimal, days: int | None) -> Quote | Refusal:
+    def quote(self, wanted: Sequence[Wanted], percent: Decimal, days: int | None, by: str) -> Quote | Refusal:
         lines = self.lines(wanted, percent)
         if isinstance(lines, Refusal):
             return lines
@@ -27,18 +27,18 @@ class Quotes(Books):
         if valid_until < self.today:
             return INVALID
         quote = Quote(lines=lines, date=self.today, valid_until=valid_until, percent=percent)
-        self.quotes.append(quote)
+        self.quotes.append(self.written(quote, by))
         return self.told(quote, "quote.created")
 
     # ---- Its states ----
 
     def send(self, quote: Quote, revision: int | None = None) -> Quote | Refusal:
         refusal = self.another(quote, revision) or self.over(quote) or self.not_in(quote, "draft")
-        return refusal or self.move(quote, "sent")
+        return refusal or self.waits(quote) or self.move(quote, "sent")
 
     def accept(self, quote: Quote, revision: int | None = None) -> Quote | Refusal:
         refusal = self.another(quote, revision) or self.over(quote) or self.not_in(quote, "draft", "sent")
-        return refusal or self.move(quote, "accepted")
+        return refusal or self.waits(quote) or self.move(quote, "accepted")
 
     def decline(self, quote: Quote, revision: int | None = None) -> Quote | Refusal:
         refusal = self.another(quote, revision) or self.not_in(quote, "draft", "sent", "expired")
@@ -88,30 +88,30 @@ class Quotes(Books):
 
     # ---- Edits and revisions ----
 
-    def edit_quote(self, quote: Quote, given: Given, *, stale: bool) -> Quote | Refusal:
+    def edit_quote(self, quote: Quote, given: Given, by: str, *, stale: bool) -> Quote | Refusal:
         if refusal := self.over(quote) or self.not_in(quote, "draft"):
             return refusal
         if stale:
             return STALE
-        edited = self._changed(quote, given)
+        edited = self._changed(quote, given, by)
         if isinstance(edited, Refusal):
             return edited
         vars(quote).update(vars(edited))
         return quote
 
-    def revise(self, quote: Quote, given: Given, revision: int | None = None) -> Quote | Refusal:
+    def revise(self, quote: Quote, given: Given, by: str, revision: int | None = None) -> Quote | Refusal:
         if refusal := self.another(quote, revision) or self.on_invoices(quote):
             return refusal
-        revised = self._changed(quote, given, anew=self.today > quote.valid_until)
+        revised = self._changed(quote, given, by, anew=self.today > quote.valid_until)
         return revised if isinstance(revised, Refusal) else self._follow(quote, revised, "quote.revised")
 
-    def reprice(self, quote: Quote, until: date | None, revision: int | None = None) -> Quote | Refusal:
+    def reprice(self, quote: Quote, until: date | None, by: str, revision: int | None = None) -> Quote | Refusal:
         if refusal := self.another(quote, revision) or self.on_invoices(quote):
             return refusal
-        repriced = self._changed(quote, Given(until=until), anew=True)
+        repriced = self._changed(quote, Given(until=until), by, anew=True)
         return repriced if isinstance(repriced, Refusal) else self._follow(quote, repriced, "quote.repriced")
 
-    def _changed(self, quote: Quote, given: Given, *, anew: bool = False) -> Quote | Refusal:
+    def _changed(self, quote: Quote, given: Given, by: str, *, anew: bool = False) -> Quote | Refusal:
         """The quote with what is given. A longer promise is at today's prices, and what was promised keeps its own."""
         promised = quote.status != "draft" or quote.revision > 1
         until = given.until or (self.today + self.valid_for if anew else quote.valid_until)
@@ -124,7 +124,7 @@ class Quotes(Books):
             return INVALID
         lines = [replace(line) for line in lines]
         day = self.today if anew else quote.date
-        return replace(quote, lines=lines, date=day, valid_until=until, percent=percent)
+        return self.written(replace(quote, lines=lines, date=day, valid_until=until, percent=percent), by)
 
     def _follow(self, former: Quote, quote: Quote, event: str) -> Quote:
         """The former revision stays as it was, but for its state."""
