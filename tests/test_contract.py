@@ -6,10 +6,12 @@ import copy
 import itertools
 import json
 import re
+import tomllib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -17,11 +19,19 @@ import schemathesis
 from hypothesis import settings
 from jsonschema import Draft202012Validator, FormatChecker  # type: ignore[import-untyped]
 from psycopg import sql
+from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.transport.prepare import get_exclude_headers
 from schemathesis.transport.serialization import Binary
 
 from clinic import addresses, db, fields, sealing
-from clinic.auth import SCOPES
+from clinic.auth import ROLES, SCOPES, SIGNED_IN
 from clinic.embedded import Cluster
 from tests import given, given_money, given_payers, given_webhooks
 from tests.conftest import SETTINGS
@@ -45,6 +55,12 @@ CHANGES_ANYHOW = {"access_log", "api_key_secret", "idempotency"}
 """What may change without an effect: notes of reading, a key's last use, keys of calls."""
 
 contract = schemathesis.openapi.from_wsgi("/v1/openapi.json", APP, config=SchemathesisConfig.from_path(CONFIG))
+FEW = tomllib.loads(CONFIG.read_text()) | {
+    # Each case is sent by everybody.
+    "generation": {"deterministic": True, "max-examples": 2, "no-shrink": True},
+    "phases": {"coverage": {"enabled": False}, "stateful": {"enabled": False}},
+}
+by_roles = schemathesis.openapi.from_wsgi("/v1/openapi.json", APP, config=SchemathesisConfig.from_dict(FEW))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +87,13 @@ def clinic(cluster: Cluster, database: str) -> Iterator[given.Caller]:
         yield given.caller(APP, *SCOPES)
     addresses.look_up = ask
     db.close_pool()
+
+
+@pytest.fixture(scope="module")
+def callers(clinic):
+    """What each role's program sends, and what a stranger sends, who has no role and no key."""
+    keys = {role: given.key(*scopes) for role, scopes in ROLES.items()}
+    return {role: {"Authorization": f"Bearer {secret}"} for role, secret in keys.items()} | {None: {}}
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +250,11 @@ def readers():
 # ---- What is answered ----
 
 turn = itertools.count()
+ANSWERED = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance,
+]  # fmt: skip
+"""What holds for every answer, whoever asks: no defect, and nothing that the description does not tell of."""
 
 
 @contract.parametrize()
@@ -237,10 +265,51 @@ def test_every_answer_is_as_described(case, clinic, known):
         case.headers["Idempotency-Key"] = uuid.uuid4().hex
     if next(turn) % 2:
         aim(case, clinic, known)
-    if case.query.get("wait") in range(11):
-        case.query["wait"] = 0  # nobody will make the event that is waited for
+    wait_for_nobody(case)
     # The client of this transport unpacks nothing.
     case.call_and_validate(headers={"Authorization": f"Bearer {clinic.secret}", "Accept-Encoding": "identity"})
+
+
+@by_roles.parametrize()
+@settings(derandomize=True, database=None, deadline=None)
+def test_every_answer_to_every_role_and_to_strangers_is_as_described(case, clinic, known, callers):
+    """Who has the scope gets as far as the others would; who has not is refused before anything else."""
+    name = case.operation.label
+    if next(turn) % 2:
+        aim(case, clinic, known)
+    wait_for_nobody(case)
+    # Some cases are about who shows no key.
+    shows_a_key = "Authorization" not in get_exclude_headers(case)
+    for role, headers in callers.items() if shows_a_key else [(None, {})]:
+        fresh = {"Idempotency-Key": uuid.uuid4().hex} if "Idempotency-Key" in case.headers else {}
+        answer = case.call(headers={"Accept-Encoding": "identity", **headers, **fresh})
+        case.validate_response(answer, checks=ANSWERED)
+        if refused_to(role, name) and leads_to_a_route(case):
+            assert answer.status_code == (403 if headers else 401), role
+        else:
+            assert answer.status_code != 401, role
+
+
+OR_MAY = {"POST /v1/invoices/{invoice_id}/cancel": {"invoices:issue"}}
+"""Who is let in by another scope, too; what he may do there is judged by the command."""
+
+
+def refused_to(role, name):
+    """Whether the operation is closed to whoever has the rights of this role; None has none, and no key."""
+    scope, also = OPERATIONS[name].get("x-scope"), OR_MAY.get(name, set())
+    if role is None or scope is None:
+        return scope is not None
+    return scope != SIGNED_IN and not {scope, "*", *also} & ROLES[role]
+
+
+def leads_to_a_route(case):
+    """Not where an id was made up that is none: that address is nobody's."""
+    return APP.url_map.bind("localhost").test(unquote(case.formatted_path), case.method)
+
+
+def wait_for_nobody(case):
+    if case.query.get("wait") in range(11):
+        case.query["wait"] = 0  # nobody will make the event that is waited for
 
 
 def aim(case, clinic, known):
