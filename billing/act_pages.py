@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import acts, invoices, refusals, rendering
+from billing import acts, invoices, rendering
 from billing.lines import MOST
 from clinic import access_log, clock, db, forms, html, http
 from clinic.command import Change
@@ -105,7 +105,7 @@ def _page(
         key=key,
         typed=typed,
         faults=faults or {},
-        refusal=refusals.told(refusal),
+        refusal=forms.told(refusal),
         cancelling=cancelling or {},
     )
     return Response(shown, status)

@@ -148,7 +148,7 @@ def _page(quote_id: UUID, typed: Mapping[str, str], *, refusal: Problem | None =
         columns=[(each, each.total - first.total, _wish_of(tried, each)) for each in columns],
         rows=comparing.rows([each.lines for each in columns]),
         key=forms.new_key(),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 

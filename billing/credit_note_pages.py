@@ -10,7 +10,7 @@ from uuid import UUID
 from flask import Blueprint, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import acts, credit_notes, crediting, invoices, refusals, rendering
+from billing import acts, credit_notes, crediting, invoices, rendering
 from billing.crediting import Row
 from billing.invoices import Invoice, InvoiceLine
 from billing.lines import MOST
@@ -176,7 +176,7 @@ def _page(
         typed=typed,
         preview=preview,
         faults=faults or {},
-        refusal=refusals.told(refusal),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 

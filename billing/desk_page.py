@@ -50,7 +50,7 @@ def shown(
             faults if faults is not None else [*(editing.wrong if editing else ()), *estimate.faults], desks.SAID
         )
         | of_payer,
-        refusal=None if of_payer else refusals.told(refusal),
+        refusal=None if of_payer else forms.told(refusal),
         bare=bare,
         found=found,
         packages=packages,

@@ -101,7 +101,7 @@ def _queue_page(
         shown_code=quote_codes.shown,
         typed=defaultdict(str, typed or {}),
         faults=forms.by_field(faults, SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 
@@ -197,7 +197,7 @@ def _rules_page(
         today=clock.today(),
         typed=defaultdict(str, typed),
         faults=forms.by_field(faults, SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 
@@ -221,7 +221,7 @@ def _reason_page(
         reason=reason,
         typed=kept | typed,
         faults=forms.by_field(faults, SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 

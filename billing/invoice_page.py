@@ -15,7 +15,6 @@ from billing import (
     legal_references,
     quote_codes,
     quotes,
-    refusals,
     till,
 )
 from billing import desk as desks
@@ -86,7 +85,7 @@ def shown(
         form=payment or PaymentForm.new(),
         draft=draft or DraftForm.new(),
         faults=forms.by_field(faults or [], SAID),
-        refusal=refusals.told(refusal),
+        refusal=forms.told(refusal),
         sent_before=sent_before,
     )
     return Response(page, status or (refusal.status if refusal else 200))

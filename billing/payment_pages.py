@@ -132,7 +132,7 @@ def _told(form: Form, faults: list[Fault] | None, refusal: Problem | None) -> di
     return {
         "form": form,
         "faults": forms.by_field(faults or [], SAID),
-        "refusal": refusal and refusal.words(http.lang()),
+        "refusal": forms.told(refusal),
     }
 
 

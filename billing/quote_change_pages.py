@@ -126,7 +126,7 @@ def _todays_prices(quote_id: UUID, refusal: Problem | None = None) -> Response:
         changes=changes,
         difference=sum((each.difference for each in changes), ZERO),
         faults=forms.by_field(faults, SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(page, refusal.status if refusal else 422 if faults else 200)
 

@@ -72,7 +72,7 @@ def _links_page(
         url=url,
         typed=request.form,
         faults=forms.by_field(faults or []),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 

@@ -167,7 +167,7 @@ def shown(
         move=move,
         move_faults={f"{move}-{name}": said for name, said in forms.by_field(of_move, desks.SAID).items()},
         typed=request.form if move else {},
-        refusal=None if of_payer else refusals.told(refusal),
+        refusal=None if of_payer else forms.told(refusal),
         sample=branch.requisites is None,
     )
     return Response(page, status or (refusal.status if refusal else 200))

@@ -55,6 +55,6 @@ def _page(
         verified=verified and verified.as_json(),
         typed=request.args,
         faults=forms.by_field(faults or [], _SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, refusal.status if refusal else status)

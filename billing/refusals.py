@@ -1,11 +1,11 @@
-"""Refusals as pages tell them: with the sums and days that programs read from their members.
+"""Refusals of documents as pages tell them: with the sums and days that programs read from their members.
 
 Some are about one field of the payer's, and stand beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -19,24 +19,14 @@ from billing.issuing import PriceChanged, RequisitesMissing
 from billing.numbering import NumberDateOrder
 from billing.quotes import QuoteExpired, QuoteNotOpen
 from billing.rendering import NothingToRender
-from clinic import dates, http, money
-from clinic.errors import Forbidden, IdempotencyKeyReused, PreconditionFailed, Problem
-
-
-def told(refusal: Problem | None) -> tuple[str, str] | None:
-    """Title and explanation, in the reader's language."""
-    if refusal is None:
-        return None
-    lang = http.lang()
-    title, explanation = refusal.words(lang)
-    tell = _TOLD.get(type(refusal))
-    return title, tell(refusal.members, lang) if tell else explanation
+from clinic import dates, forms, money
+from clinic.errors import Problem
 
 
 def by_field(refusal: Problem | None) -> dict[str, list[str]]:
     """The field of the payer that a refusal is about, with its words; empty where it is about none."""
     field = _FIELDS.get(type(refusal)) if refusal else None
-    return {field: [". ".join(told(refusal) or ())]} if field else {}
+    return {field: [". ".join(forms.told(refusal) or ())]} if field else {}
 
 
 def _left(members: Mapping[str, Any], lang: str) -> str:
@@ -84,25 +74,9 @@ def _change(change: Mapping[str, Any], lang: str) -> str:
     return f"Line {change['position']}: {old} before, {new} now."
 
 
-def _requisites(_: Mapping[str, Any], lang: str) -> str:
-    if lang == "ru":
-        return "В рабочем режиме без них ничего не выставляется: их задаёт администратор."
-    return "In production nothing is issued without them: an administrator sets them."
-
-
 def _state(members: Mapping[str, Any], lang: str) -> str:
     state = words.said(words.INVOICE_STATUS, members["state"], lang)
     return f"Сейчас он {state}." if lang == "ru" else f"By now it is {state}."
-
-
-def _changed(_: Mapping[str, Any], lang: str) -> str:
-    if lang == "ru":
-        return "Показано то, что есть теперь: посмотрите, что изменилось, и повторите."
-    return "What is shown is how it stands now: look at what is different, and do it once more."
-
-
-def _invoiced(_: Mapping[str, Any], lang: str) -> str:
-    return "Счета по ней перечислены ниже." if lang == "ru" else "Its invoices are listed below."
 
 
 def _acts(members: Mapping[str, Any], lang: str) -> str:
@@ -110,14 +84,6 @@ def _acts(members: Mapping[str, Any], lang: str) -> str:
     if lang == "ru":
         return f"Так говорят акты {acts}: если на деле ничего не оказано, сначала аннулируйте их."
     return f"These acts say so: {acts}. Cancel them first, if nothing was done after all."
-
-
-def _nothing_more(_: Mapping[str, Any], lang: str) -> str:
-    return "Что по нему есть, показано ниже." if lang == "ru" else "What there is of it is shown below."
-
-
-def _ask_others(_: Mapping[str, Any], lang: str) -> str:
-    return "Это делает тот, у кого такое право есть." if lang == "ru" else "Somebody who has that right does this."
 
 
 def _of_quote(members: Mapping[str, Any], lang: str) -> str:
@@ -132,35 +98,32 @@ def _overdue(members: Mapping[str, Any], lang: str) -> str:
     return f"Its last day was {last}. It can be made anew at today's prices."
 
 
-def _sent_before(_: Mapping[str, Any], lang: str) -> str:
-    if lang == "ru":
-        return "Эта форма уже сделала своё дело, а потом изменилась. Если нужно и это, отправьте её ещё раз."
-    return "This form has done its work before and was changed since. If this is wanted too, send it once more."
-
-
 def _day(day: str, lang: str) -> str:
     return dates.short(date.fromisoformat(day), lang)
 
 
-_TOLD: Mapping[type[Problem], Callable[[Mapping[str, Any], str], str]] = {
-    Forbidden: _ask_others,
-    GuaranteeLetterDiffers: _known,
-    GuaranteeLetterExpired: _expired,
-    GuaranteeLimitExceeded: _left,
-    IdempotencyKeyReused: _sent_before,
-    InvoiceNotDraft: _state,
-    InvoiceNotIssued: _state,
-    InvoiceRendered: _acts,
-    NothingToCredit: _nothing_more,
-    NothingToRender: _nothing_more,
-    NumberDateOrder: _last_on,
-    PreconditionFailed: _changed,
-    PriceChanged: _changes,
-    QuoteAlreadyInvoiced: _invoiced,
-    QuoteExpired: _overdue,
-    QuoteNotOpen: _of_quote,
-    RequisitesMissing: _requisites,
-}
+_NOTHING_MORE = forms.plain("Что по нему есть, показано ниже.", "What there is of it is shown below.")
+forms.tell(
+    {
+        GuaranteeLetterDiffers: _known,
+        GuaranteeLetterExpired: _expired,
+        GuaranteeLimitExceeded: _left,
+        InvoiceNotDraft: _state,
+        InvoiceNotIssued: _state,
+        InvoiceRendered: _acts,
+        NothingToCredit: _NOTHING_MORE,
+        NothingToRender: _NOTHING_MORE,
+        NumberDateOrder: _last_on,
+        PriceChanged: _changes,
+        QuoteAlreadyInvoiced: forms.plain("Счета по ней перечислены ниже.", "Its invoices are listed below."),
+        QuoteExpired: _overdue,
+        QuoteNotOpen: _of_quote,
+        RequisitesMissing: forms.plain(
+            "В рабочем режиме без них ничего не выставляется: их задаёт администратор.",
+            "In production nothing is issued without them: an administrator sets them.",
+        ),
+    }
+)
 _FIELDS: Mapping[type[Problem], str] = {
     GuaranteeLetterDiffers: "payer-guarantee_letter-number",
     GuaranteeLetterExpired: "payer-guarantee_letter-valid_until",

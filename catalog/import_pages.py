@@ -83,7 +83,7 @@ class _Sent:
             "named": self.named[-100:],
             "size": len(self.file.content) if self.file else 0,
             "faults": faults,
-            "refusal": None if self.unreadable else self.refusal and self.refusal.words(http.lang()),
+            "refusal": None if self.unreadable else forms.told(self.refusal),
             "report": report,
             "loads": self.typed.get("do") == "load",
             "today": clock.today(),

@@ -129,7 +129,7 @@ def _orders_page(
         typed=defaultdict(str, typed),
         key=key or forms.new_key(),
         faults=forms.by_field(faults, _SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, status)
 
@@ -263,7 +263,7 @@ def _order_page(order_id: UUID, sent: _Sent | None = None) -> Response:
         today=clock.today(),
         typed=defaultdict(str, sent.typed),
         faults=forms.by_field(sent.faults, _SAID),
-        refusal=sent.refusal and sent.refusal.words(http.lang()),
+        refusal=forms.told(sent.refusal),
         most_shown=SHOWN,
     )
     return Response(shown, sent.status)
@@ -380,6 +380,6 @@ def _confirm_page(
         today=clock.today(),
         key=key or forms.new_key(),
         faults=forms.by_field(faults, _SAID),
-        refusal=refusal and refusal.words(http.lang()),
+        refusal=forms.told(refusal),
     )
     return Response(shown, refusal.status if refusal else 422 if faults else 200)

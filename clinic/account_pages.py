@@ -81,7 +81,7 @@ def _password_page(next_: str | None, *, faults: list[Fault] | None = None, refu
         next=html.local(next_) if next_ else "",
         first=html.own_session().step == "password",
         faults=forms.by_field(faults or []),
-        refusal=refusal.words(http.lang()) if refusal else None,
+        refusal=forms.told(refusal),
     )
     return html.refused(shown, refusal, 422 if faults else 200)
 
@@ -171,6 +171,6 @@ def _factor_page(refusal: Problem | None = None) -> Response:
     who = http.actor()
     with db.transaction() as conn:
         shown = {"is_set": second_factor.is_set(conn, who.id), "secret": second_factor.waiting(conn, who.id)}
-    words = refusal.words(http.lang()) if refusal else None
+    words = forms.told(refusal)
     needed = sessions.needs_factor(who.role or "")
     return html.refused(render_template("second_factor.html", **shown, needed=needed, refusal=words), refusal)

@@ -14,7 +14,7 @@ from flask import request
 
 from clinic import command, errors, fields, http, idempotency
 from clinic.command import Change
-from clinic.errors import Fault, InvalidInput
+from clinic.errors import Fault, InvalidInput, Problem
 
 
 def loaded(shape: fields.Shape, raw: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +41,48 @@ def by_field(faults: Sequence[Fault], said: Mapping[str, tuple[str, str]] | None
         ru, en = (said or {}).get(fault.code) or (fault.message("ru"), fault.message("en"))
         found.setdefault(fault.pointer.strip("/").replace("/", "-"), []).append(ru if lang == "ru" else en)
     return found
+
+
+Tell = Callable[[Mapping[str, Any], str], str]
+"""How the members of a refusal are told, in `ru` or `en`."""
+_TOLD: dict[type[Problem], Tell] = {}
+
+
+def tell(how: Mapping[type[Problem], Tell]) -> None:
+    """Explain these refusals on pages by what they say of themselves, where their own words speak to programs."""
+    if twice := _TOLD.keys() & how.keys():
+        raise ValueError(f"refusals told twice: {twice}")
+    _TOLD.update(how)
+
+
+def told(refusal: Problem | None) -> tuple[str, str] | None:
+    """A refusal to whoever sees a page: title and explanation, in his language."""
+    if refusal is None:
+        return None
+    lang = http.lang()
+    title, explanation = refusal.words(lang)
+    say = _TOLD.get(type(refusal))
+    return title, say(refusal.members, lang) if say else explanation
+
+
+def plain(ru: str, en: str) -> Tell:
+    """The same words whatever the members."""
+    return lambda _, lang: ru if lang == "ru" else en
+
+
+tell(
+    {
+        errors.Forbidden: plain("Это делает тот, у кого такое право есть.", "Somebody who has that right does this."),
+        errors.IdempotencyKeyReused: plain(
+            "Эта форма уже сделала своё дело, а потом изменилась. Если нужно и это, отправьте её ещё раз.",
+            "This form has done its work before and was changed since. If this is wanted too, send it once more.",
+        ),
+        errors.PreconditionFailed: plain(
+            "Показано то, что есть теперь: посмотрите, что изменилось, и повторите.",
+            "What is shown is how it stands now: look at what is different, and do it once more.",
+        ),
+    }
+)
 
 
 def members(typed: Mapping[str, str], *names: str) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _page(*, faults: list[Fault] | None = None, refusal: Problem | None = None, 
         chosen=request.form.getlist("scopes"),
         typed=request.form.to_dict() if request.endpoint == "key_pages.create_key" else {},
         faults=_by_field(faults or []),
-        refusal=refusal.words(http.lang()) if refusal else None,
+        refusal=forms.told(refusal),
         now=clock.now(),
     )
     return Response(shown, refusal.status if refusal else status)

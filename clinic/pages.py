@@ -14,7 +14,7 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from clinic import budgets, errors, html, http, sessions
+from clinic import budgets, errors, forms, html, http, sessions
 from clinic.errors import InvalidInput, NotFound, Problem, TooManyRequests
 from clinic.second_factor import WrongCode
 from clinic.security_headers import CONTENT_POLICY
@@ -98,7 +98,7 @@ def _sign_in_page(next_: str | None, login: str = "", refusal: Problem | None = 
     return render_template(
         "sign_in.html",
         next=html.local(next_),
-        refusal=refusal.words(http.lang()) if refusal else None,
+        refusal=forms.told(refusal),
         login=login[:64],
         provider=settings.oidc_issuer is not None,
         by_password=settings.password_sign_in,
@@ -130,7 +130,7 @@ def enter_code() -> AnyResponse:
 
 
 def _code_page(next_: str | None, refusal: Problem | None = None) -> Response:
-    words = refusal.words(http.lang()) if refusal else None
+    words = forms.told(refusal)
     return html.refused(render_template("sign_in_code.html", next=html.local(next_), refusal=words), refusal)
 
 

@@ -143,7 +143,7 @@ def _offered(known: list[branches.Branch]) -> dict[str, Any]:
 
 
 def _told(faults: list[Fault] | None, refusal: Problem | None) -> dict[str, Any]:
-    return {"faults": forms.by_field(faults or []), "refusal": refusal.words(http.lang()) if refusal else None}
+    return {"faults": forms.by_field(faults or []), "refusal": forms.told(refusal)}
 
 
 def _password(login: str, password: str) -> Response:

@@ -118,7 +118,7 @@ def _endpoint_page(webhook_id: UUID, refusal: Problem | None = None) -> Response
         statuses=deliveries.STATUSES,
         last=_last_attempt,
         errors=ERRORS,
-        refusal=refusal.words(http.lang()) if refusal and not faults else None,
+        refusal=None if faults else forms.told(refusal),
         faults=faults,
         typed={name: request.form.get(name, "") for name in ("from", "to")},
     )

@@ -71,6 +71,7 @@ def test_nothing_typed_is_lost_when_an_edit_is_wrong_or_comes_late(clinic, desk)
     late = desk.press(form, path, do="save", comment="Долгий текст")
     assert late.status_code == 412
     assert 'value="Долгий текст"' in late.text and "изменилось" in plain(late)
+    assert "Показано то, что есть теперь" in plain(late) and "ETag" not in plain(late)
     assert "Долгий текст" in plain(desk.follow(desk.press(late, path, do="save")))
 
 
