@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from clinic import addresses, proxies
+from clinic import addresses, database_hosts, proxies
 from clinic.auth import ROLES
 
 PASSING = "passing-"
@@ -112,6 +112,10 @@ def _proxies(raw: str) -> str:
     return raw
 
 
+def _hosts(raw: str) -> frozenset[str]:
+    return frozenset(each.strip() for each in raw.split(",")) - {""}
+
+
 def _names_of(known: Callable[[], Iterable[str]]) -> Callable[[str], frozenset[str]]:
     def read(raw: str) -> frozenset[str]:
         wanted = {each.strip() for each in raw.split(",")} - {""}
@@ -175,6 +179,10 @@ class Settings:
         "the same database as the owner who migrates; by default DATABASE_URL",
         secret=True,
     )
+    database_without_tls: frozenset[str] = _setting(
+        "CLINIC_DATABASE_WITHOUT_TLS", frozenset(), _hosts,
+        "hosts, with commas between, to which production may go without TLS: containers of this very machine",
+    )  # fmt: skip
     timezone: str = _setting("CLINIC_TIMEZONE", "Europe/Moscow", _zone, "time zone of business dates")
     quote_days: int = _setting(
         "CLINIC_QUOTE_DAYS", 30, _whole(1, 3650), "days a quote is valid for after its own, the last one included"
@@ -311,7 +319,7 @@ def from_environment(env: Mapping[str, str] | None = None) -> Settings:
             wrong.append(f"{name}: {exc}")
     wrong += [f"{name}: no such setting" for name in env if name.startswith("CLINIC_") and name not in known_names()]
     settings = Settings(**values)
-    if wrong := wrong or [*_weak(settings), *_incomplete(settings)]:
+    if wrong := wrong or [*_weak(settings, env), *_incomplete(settings)]:
         raise WrongSettings("\n".join(wrong))
     return settings
 
@@ -339,7 +347,7 @@ def _incomplete(settings: Settings) -> Iterator[str]:
             yield f"{name}: needed with CLINIC_OIDC_ISSUER"
 
 
-def _weak(settings: Settings) -> Iterator[str]:
+def _weak(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
     """What is not good enough for a clinic at work, though it is for a trial."""
     if not settings.production:
         return
@@ -348,9 +356,21 @@ def _weak(settings: Settings) -> Iterator[str]:
         yield "CLINIC_SECRET_KEY: needed in production with DATABASE_URL: stored secrets are lost without it"
     if key is not None and len(set(key)) < _DIFFERENT:
         yield f"CLINIC_SECRET_KEY: too simple for production: at least {_DIFFERENT} different characters are needed"
+    yield from _open_to_others(settings, env)
     url = urlsplit(settings.public_url or "")
     if url.scheme == "http" and url.hostname not in _THIS_MACHINE:
         yield "CLINIC_PUBLIC_URL: https:// is needed in production: passwords would go over the network in the open"
+
+
+def _open_to_others(settings: Settings, env: Mapping[str, str]) -> Iterator[str]:
+    for name, url in (("DATABASE_URL", settings.database_url), ("DATABASE_OWNER_URL", settings.database_owner_url)):
+        hosts = database_hosts.unguarded(url, env) if url else []
+        if open_ := [each for each in hosts if each not in settings.database_without_tls]:
+            yield (
+                f"{name}: production goes to {', '.join(open_)} over TLS alone: add sslmode=verify-full and "
+                "sslrootcert=FILE (or sslrootcert=system) to it, or name what is a container of this very machine in "
+                "CLINIC_DATABASE_WITHOUT_TLS"
+            )
 
 
 def written(value: Any) -> str:
