@@ -74,7 +74,7 @@ def test_a_discount_above_the_ceiling_goes_out_once_another_person_approves_it(a
 
 
 @pytest.mark.parametrize("step", ["send", "accept", "invoice"])
-def test_a_quote_goes_no_way_out_before_the_approval_and_every_way_after_it(author, head, step):
+def test_s05_a_quote_goes_no_way_out_before_the_approval_and_every_way_after_it(author, head, step):
     quote = author.quote(HALF)
     body = {"payer": given.PAYER, "issue": True} if step == "invoice" else {}
     path = f"/v1/quotes/{quote['id']}"
@@ -93,7 +93,7 @@ def test_s05_nobody_approves_what_is_his_own_whatever_his_ceiling_has_become(ope
 
 
 @EACH
-def test_who_may_not_give_the_discount_himself_cannot_approve_it(clinic, author, way):
+def test_s05_who_may_not_give_the_discount_himself_cannot_approve_it(clinic, author, way):
     senior = given.caller(clinic.app, "discounts:approve", discount_ceiling=Decimal(49))
     document = way.made(author)
     answer = senior.post(way.at(document, "approve"), {})
@@ -247,7 +247,7 @@ def test_a_ceiling_that_was_raised_since_lets_the_document_out(opened, author, w
 
 
 @EACH
-def test_the_ceiling_of_who_wrote_it_counts_and_not_that_of_who_lets_it_out(author, head, way):
+def test_s05_the_ceiling_of_who_wrote_it_counts_and_not_that_of_who_lets_it_out(author, head, way):
     document = way.made(author)
     assert refusal(way.out(head, document)) == (409, "discount_above_limit")
     own = way.made(head)
@@ -407,7 +407,7 @@ LATER = {
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_whatever_changes_an_approved_draft_drops_its_approval(opened, author, head, name):
+def test_s05_whatever_changes_an_approved_draft_drops_its_approval(opened, author, head, name):
     quote = author.quote(HALF)
     made(head.post(f"/v1/quotes/{quote['id']}/approve", {}))
     with psycopg.connect(opened.owner) as conn:

@@ -85,7 +85,7 @@ def test_a_quote_that_is_sent_while_it_is_approved_goes_out_approved_or_waits(br
 
 
 @AGAIN
-def test_a_quote_that_is_invoiced_while_it_is_approved_is_invoiced_approved_or_not_at_all(branch, _):
+def test_s05_a_quote_that_is_invoiced_while_it_is_approved_is_invoiced_approved_or_not_at_all(branch, _):
     path = branch.quote()
     invoice = running.ISSUED
     approved, invoiced = at_once(
@@ -126,7 +126,7 @@ def test_a_quote_is_declined_or_approved_first_and_never_both_by_halves(branch, 
 
 
 @AGAIN
-def test_a_draft_that_is_edited_while_it_is_approved_is_approved_as_it_is_now_or_waits(branch, _):
+def test_s05_a_draft_that_is_edited_while_it_is_approved_is_approved_as_it_is_now_or_waits(branch, _):
     draft = branch.draft()
     path = f"/v1/invoices/{draft.json['id']}"
 

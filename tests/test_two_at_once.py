@@ -138,6 +138,22 @@ def test_a_link_opens_nothing_from_the_moment_its_revocation_is_answered(service
     assert path not in service.server.words()
 
 
+# ---- One key ----
+
+
+def test_s07_a_revoked_key_is_refused_in_every_process(service):
+    office = service.caller()
+    issued = made(office.post("/v1/keys", {"name": "x", "scopes": ["catalog:read"]}))
+    caller = running.Caller(service.server.port, issued["secret"])
+
+    def asks():
+        return str(caller.get("/v1/categories"))
+
+    assert service.server.with_each_worker(asks) == ["200", "200"]
+    made(office.post(f"/v1/keys/{issued['id']}/revoke"))
+    assert service.server.with_each_worker(asks) == ["401 unauthorized", "401 unauthorized"]
+
+
 # ---- One price ----
 
 
