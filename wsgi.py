@@ -86,7 +86,19 @@ WORK = (
 def create_app(settings: Settings | None = None) -> App:
     """The whole service. Opens no connection: each server process opens its pool after the fork."""
     from catalog import feed
-    from clinic import budgets, clock, http, observing, openapi, pages, proxies, sealing, security_headers, sessions
+    from clinic import (
+        budgets,
+        clock,
+        http,
+        last_resort,
+        observing,
+        openapi,
+        pages,
+        proxies,
+        sealing,
+        security_headers,
+        sessions,
+    )
 
     settings = settings or from_environment()
     secret = settings.secret_key or pages.passing_secret()
@@ -119,7 +131,7 @@ def create_app(settings: Settings | None = None) -> App:
         from clinic import provider_sign_in  # noqa: F401
     observed = observing.Observed(logged=settings.log_requests, measured=settings.metrics_token is not None)
     called = proxies.Front(app.wsgi_app, proxies.trusted(settings.trusted_proxies))
-    guarded = security_headers.Front(feed.Front(called), over_https=settings.over_https)
+    guarded = security_headers.Front(last_resort.Front(feed.Front(called)), over_https=settings.over_https)
     app.wsgi_app = observing.Front(guarded, observed)  # type: ignore[method-assign]
     return app
 

@@ -284,8 +284,16 @@ class App(Flask):
 def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
     """Request ids, and every failure as a problem: JSON under /v1 and /health, else a page."""
 
+    def page_of(problem: Problem) -> Response:
+        try:
+            return show_page(problem, lang())
+        except Exception as error:
+            # What every page has is broken, and so is this one.
+            _log.error("a defect of the page of refusal", extra={"told": logs.failure(error)})
+            return problem_response(problem)
+
     def failed(problem: Problem) -> Response:
-        answer = problem_response(problem) if for_programs() else show_page(problem, lang())
+        answer = problem_response(problem) if for_programs() else page_of(problem)
         answer.status_code = problem.status
         answer.headers.update(problem.headers)
         return answer

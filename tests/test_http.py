@@ -130,7 +130,7 @@ def test_every_answer_has_a_request_id_and_is_not_cached(clinic):
     assert "from the caller" not in clinic.get("/v1/quotes", X_Request_Id="from the caller").headers["X-Request-Id"]
 
 
-def test_a_defect_is_a_500_that_tells_and_logs_nothing_of_the_request(clinic, monkeypatch, caplog):
+def test_s39_a_defect_is_a_500_that_tells_and_logs_nothing_of_the_request(clinic, monkeypatch, caplog):
     def broken(_change, _days, wanted):
         raise RuntimeError(wanted["patient"]["name"])
 

@@ -340,7 +340,7 @@ def test_one_table_lists_every_code(stranger):
     assert all(f'href="/problems/{code}"' in page for code in (*Problem.every(), *FAULTS))
 
 
-def test_a_defect_is_a_page_with_a_request_id_and_nothing_else(app, stranger, monkeypatch, caplog):
+def test_s39_a_defect_is_a_page_with_a_request_id_and_nothing_else(app, stranger, monkeypatch, caplog):
     name = "Иванова Анна"
 
     def broken(*_, **__):
