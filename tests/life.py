@@ -25,7 +25,7 @@ from tests import given, running
 from tests.life_invariants import INVARIANTS, STATE
 from tests.life_shown import picked, shown, state_of
 from tests.model import Clinic
-from tests.model_documents import Act, Invoice, Part, Quote, Refusal, Service, Wanted
+from tests.model_documents import Act, Given, Invoice, Part, Quote, Refusal, Service, Wanted
 
 BUSY_DAY = 4
 """Steps of a day at least."""
@@ -37,6 +37,8 @@ SERVICES = (
     ("DRUGS", "standard", False, "10.00"),
     ("VISIT", "exempt_medical", True, "0.07"),
 )
+USUAL = "usual"
+"""The last day that a quote has unless it is given."""
 PAYERS = ("P-1", "P-2")
 HEAD, SENIOR, CLERK = "head", "senior", "clerk"
 CEILINGS = {HEAD: 100, SENIOR: 50, CLERK: 15}
@@ -58,6 +60,7 @@ wanted = st.lists(
     min_size=1,
     max_size=3,
 )
+other_lines, other_percent = st.none() | wanted, st.none() | percents
 parts = st.none() | st.dictionaries(st.integers(1, 3), quantities, min_size=1, max_size=2)
 
 
@@ -266,6 +269,23 @@ class Machine(RuleBasedStateMachine):
 
     def asked(self, lines: Any, percent: Decimal) -> dict[str, Any]:
         return {"lines": asked_lines(lines), **discount(percent)}
+
+    def changed(self, lines: Any, percent: Decimal | None, until: Any = None) -> tuple[Given, dict[str, Any]]:
+        """What of a document is to be changed, and the body that asks for it."""
+        body: dict[str, Any] = {}
+        if lines is not None:
+            body["lines"] = asked_lines(lines)
+        if percent is not None:
+            body |= {"discount_percent": None, "discount_reason": None, **discount(percent)}
+        day = self.last_day(until)
+        if until is not None:
+            body["valid_until"] = None if until == USUAL else day and day.isoformat()
+        return Given(None if lines is None else self.read(lines), percent, day), body
+
+    def last_day(self, until: Any) -> date | None:
+        if until is None:
+            return None
+        return self.model.today + (self.model.valid_for if until == USUAL else timedelta(until))
 
     def person(self, ref: str) -> dict[str, str]:
         return {"kind": "person", "ref": ref, "name": "Иванова Анна"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,12 +20,34 @@ backs = st.lists(
 """Which lines, and what of them."""
 
 
+LEAST = Decimal("0.001")
+
+
 class CreditRules(Machine):
     @precondition(lambda self: any(map(is_creditable, self.model.invoices)))
     @rule(of=which, backs=backs)
     def credit(self, of: int, backs: Any) -> None:
         invoice = picked_of(self.model.invoices, of, is_creditable)
-        wanted = [back(invoice, place, what) for place, what in backs]
+        self.credited(invoice, [back(invoice, place, what) for place, what in backs])
+
+    @precondition(lambda self: any(map(has_services, self.model.invoices)))
+    @rule(of=which)
+    def take_a_third_back(self, of: int) -> None:
+        """Of what stands on the first line that has something left: one piece more of many."""
+        invoice = picked_of(self.model.invoices, of, has_services)
+        line = next((line for line in invoice.lines if line.left), invoice.lines[0])
+        third = max((line.left / 3).quantize(LEAST, ROUND_DOWN), LEAST)
+        self.credited(invoice, [Back(line.position, quantity=third)])
+
+    @precondition(lambda self: any(map(is_creditable, self.model.invoices)))
+    @rule(of=which, amount=sums)
+    def put_right(self, of: int, amount: Decimal) -> None:
+        """The price of the last line on which something is owed, if need be to nothing."""
+        invoice = picked_of(self.model.invoices, of, is_creditable)
+        line = next((line for line in reversed(invoice.lines) if line.owed), invoice.lines[0])
+        self.credited(invoice, [Back(line.position, amount=min(amount, line.owed) or amount)])
+
+    def credited(self, invoice: Invoice, wanted: list[Back]) -> None:
         lines = [
             {
                 "position": each.position,
@@ -49,6 +71,10 @@ def back(invoice: Invoice, place: int, what: tuple[str, Decimal] | None) -> Back
     position = len(invoice.lines) + 1 if place == OTHERWISE else place % len(invoice.lines) + 1
     name, much = what or (None, None)
     return Back(position, much if name == "quantity" else None, much if name == "amount" else None)
+
+
+def has_services(invoice: Invoice) -> bool:
+    return is_issued(invoice) and any(line.left for line in invoice.lines)
 
 
 def is_creditable(invoice: Invoice) -> bool:

@@ -16,6 +16,8 @@ from tests.life import (
     is_draft,
     is_issued,
     is_open,
+    other_lines,
+    other_percent,
     parts,
     payers,
     percents,
@@ -65,11 +67,23 @@ class InvoiceRules(Machine):
         self.told(self.model.issue(invoice, day), f"/v1/invoices/{invoice.id}/issue", body, 200)
 
     @precondition(lambda self: any(map(is_draft, self.model.invoices)))
-    @rule(of=which, by=authors, stale=rarely)
-    def edit(self, of: int, stale: bool, by: str = HEAD) -> None:
+    @rule(of=which, lines=other_lines, percent=other_percent, part=parts, by=authors, stale=rarely)
+    def edit(
+        self,
+        of: int,
+        stale: bool,
+        lines: Any = None,
+        percent: Decimal | None = None,
+        part: dict[int, Decimal] | None = None,
+        by: str = HEAD,
+    ) -> None:
+        """One made from a quote takes other parts of it; another one has other lines, or another discount."""
         invoice = picked_of(self.model.invoices, of, is_draft)
-        expected = self.model.edit(invoice, by, stale=stale)
-        self.edited(expected, f"/v1/invoices/{invoice.id}", {"comment": "Позвонить"}, by, stale=stale)
+        given, body = self.changed(None if invoice.quote else lines, percent)
+        if invoice.quote and part:
+            body["lines"] = [{"position": place, "quantity": str(much)} for place, much in part.items()]
+        expected = self.model.edit(invoice, given, part, by, stale=stale)
+        self.edited(expected, f"/v1/invoices/{invoice.id}", body | {"comment": "Позвонить"}, by, stale=stale)
 
     # ---- Acts ----
 

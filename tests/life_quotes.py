@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,24 +11,23 @@ from hypothesis.stateful import precondition, rule
 
 from tests.life import (
     HEAD,
+    USUAL,
     Machine,
-    asked_lines,
     authors,
-    discount,
     is_draft,
     meant,
+    other_lines,
+    other_percent,
     percents,
     picked_of,
     rarely,
     wanted,
     which,
 )
-from tests.model_documents import Given, Quote, Refusal
+from tests.model_documents import Quote, Refusal
 
-USUAL = "usual"
 some_day = st.sampled_from([None, None, USUAL, -1, 0, 2, 40])
 """The last day of a changed quote: left out, null, or so many days from today."""
-other_lines, other_percent = st.none() | wanted, st.none() | percents
 
 
 class QuoteRules(Machine):
@@ -96,23 +95,6 @@ class QuoteRules(Machine):
             changed = answer["changes"]
             assert changed["former_revision"] == quote.revision
             assert changed["total"] == {"old": f"{was:.2f}", "new": f"{expected.total:.2f}"}
-
-    def changed(self, lines: Any, percent: Decimal | None, until: Any) -> tuple[Given, dict[str, Any]]:
-        """What of a quote is to be changed, and the body that asks for it."""
-        body: dict[str, Any] = {}
-        if lines is not None:
-            body["lines"] = asked_lines(lines)
-        if percent is not None:
-            body |= {"discount_percent": None, "discount_reason": None, **discount(percent)}
-        day = self.last_day(until)
-        if until is not None:
-            body["valid_until"] = None if until == USUAL else day and day.isoformat()
-        return Given(None if lines is None else self.read(lines), percent, day), body
-
-    def last_day(self, until: Any) -> date | None:
-        if until is None:
-            return None
-        return self.model.today + (self.model.valid_for if until == USUAL else timedelta(until))
 
 
 def is_offered(quote: Quote) -> bool:

@@ -15,6 +15,7 @@ from tests.model_documents import (
     Act,
     Decision,
     Document,
+    Given,
     Invoice,
     Line,
     Note,
@@ -88,6 +89,12 @@ class Books:
 
     def waits(self, document: Document) -> Refusal | None:
         return conflict("discount_above_limit") if document.approval == "required" else None
+
+    def priced_again(self, document: Document, given: Given, *, anew: bool) -> list[Line] | Refusal:
+        """The lines with what is given; unless all prices are asked anew, what stands there keeps its own."""
+        wanted = [line.wanted() for line in document.lines] if given.lines is None else given.lines
+        percent = document.percent if given.percent is None else given.percent
+        return self.lines(wanted, percent, () if anew else document.lines)
 
     def out_of_order(self, kind: str, day: date | None) -> Refusal | None:
         asked = day or self.today

@@ -66,7 +66,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Given:
-    """What of a quote is to be changed; None is left out, and stays."""
+    """What of a document is to be changed; None is left out, and stays."""
 
     lines: list[Wanted] | None = None
     percent: Decimal | None = None
@@ -141,6 +141,8 @@ class Document:
     author: str = ""
     """Who wrote what it says last: his ceiling counts."""
     approval: str = "none"
+    percent: Decimal = ZERO
+    """The discount of the whole document."""
 
     @property
     def subtotal(self) -> Decimal:
@@ -183,7 +185,6 @@ class Quote(Document):
     """One revision of a quote; all of them share an id."""
 
     valid_until: date
-    percent: Decimal = ZERO
     revision: int = 1
     newest: bool = True
     expired_from: str = ""

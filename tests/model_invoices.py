@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
-from tests.model_documents import INVALID, STALE, ZERO, Act, Invoice, Line, Quote, Refusal, Wanted, conflict, share
+from tests.model_documents import (
+    INVALID,
+    STALE,
+    ZERO,
+    Act,
+    Given,
+    Invoice,
+    Line,
+    Quote,
+    Refusal,
+    Wanted,
+    conflict,
+    share,
+)
 from tests.model_quotes import OPEN, Quotes
 
 
@@ -15,7 +28,7 @@ class Invoices(Quotes):
         lines = self.lines(wanted, percent)
         if isinstance(lines, Refusal):
             return lines
-        invoice = self.written(Invoice(lines=lines, date=self.today, payer=payer), by)
+        invoice = self.written(Invoice(lines=lines, date=self.today, payer=payer, percent=percent), by)
         self.invoices.append(invoice)
         return self.told(invoice, "invoice.created")
 
@@ -27,10 +40,7 @@ class Invoices(Quotes):
         if refusal := self.not_in(quote, *OPEN) or self.over(quote):
             return refusal
         asked = {line.position: line.left for line in quote.lines if line.left} if parts is None else parts
-        known = {line.position: line for line in quote.lines}
-        if any(
-            place not in known or not known[place].left or known[place].left < much for place, much in asked.items()
-        ):
+        if _is_too_much(quote, asked):
             return INVALID
         if quote.status != "accepted" and (refusal := self.waits(quote)):
             return refusal
@@ -38,14 +48,17 @@ class Invoices(Quotes):
             return refusal
         if quote.status != "accepted":
             self.move(quote, "accepted")
-        chosen = [line for line in quote.lines if asked.get(line.position)]
-        lines = [self._piece(place, line, asked[line.position], quote) for place, line in enumerate(chosen, 1)]
-        invoice = Invoice(lines=lines, date=self.today, payer=payer, quote=quote, approval=quote.approval, author=by)
+        invoice = Invoice(lines=[], date=self.today, payer=payer, quote=quote, approval=quote.approval, author=by)
+        self._take(invoice, quote, asked)
         self.invoices.append(invoice)
         self.told(invoice, "invoice.created")
         if issue:
             self._issued(invoice, day)
         return invoice
+
+    def _take(self, invoice: Invoice, quote: Quote, asked: dict[int, Decimal]) -> None:
+        chosen = [line for line in quote.lines if asked.get(line.position)]
+        invoice.lines = [self._piece(place, line, asked[line.position], quote) for place, line in enumerate(chosen, 1)]
 
     def _piece(self, place: int, line: Line, quantity: Decimal, quote: Quote) -> Line:
         """What `quantity` of a quote's line comes to; the last piece takes what the others have left."""
@@ -82,13 +95,37 @@ class Invoices(Quotes):
         invoice.sequence, invoice.number = self.number("invoice", invoice.date)
         return self.told(invoice, "invoice.issued")
 
-    def edit(self, invoice: Invoice, by: str, *, stale: bool) -> Invoice | Refusal:
+    def edit(
+        self, invoice: Invoice, given: Given, parts: dict[int, Decimal] | None, by: str, *, stale: bool
+    ) -> Invoice | Refusal:
+        """A draft made from a quote may take other `parts` of it, any other one is changed as `given`."""
         if invoice.status != "draft":
             return conflict("invoice_not_draft")
         if stale:
             return STALE
-        if invoice.quote is None:
-            return self.written(invoice, by)
+        return self._edit_parts(invoice, given, parts, by) if invoice.quote else self._edit_direct(invoice, given, by)
+
+    def _edit_direct(self, invoice: Invoice, given: Given, by: str) -> Invoice | Refusal:
+        if given.lines is not None or given.percent is not None:
+            lines = self.priced_again(invoice, given, anew=given.lines is not None)
+            if isinstance(lines, Refusal):
+                return lines
+            invoice.lines = lines
+            invoice.date = invoice.date if given.lines is None else self.today
+            invoice.percent = invoice.percent if given.percent is None else given.percent
+        return self.written(invoice, by)
+
+    def _edit_parts(
+        self, invoice: Invoice, given: Given, parts: dict[int, Decimal] | None, by: str
+    ) -> Invoice | Refusal:
+        assert invoice.quote, "a draft made from a quote"
+        before = {line.quote_position or 0: line.quantity for line in invoice.lines}
+        self.give_back(invoice)
+        invoice.lines = []
+        fits = given == Given() and not _is_too_much(invoice.quote, parts or {})
+        self._take(invoice, invoice.quote, parts if fits and parts is not None else before)
+        if not fits:
+            return INVALID
         # The discounts of its lines were judged on the quote.
         invoice.author = by
         return invoice
@@ -114,9 +151,7 @@ class Invoices(Quotes):
             return conflict("invoice_not_issued")
         known = {line.position: line for line in invoice.lines}
         asked = {place: line.left for place, line in known.items() if line.left} if parts is None else parts
-        if any(
-            place not in known or not known[place].left or known[place].left < much for place, much in asked.items()
-        ):
+        if _is_too_much(invoice, asked):
             return INVALID
         if not asked:
             return conflict("nothing_to_render")
@@ -141,3 +176,9 @@ class Invoices(Quotes):
             line.taken -= much
             line.rendered -= amount
         return self.told(act, "act.cancelled")
+
+
+def _is_too_much(document: Quote | Invoice, asked: dict[int, Decimal]) -> bool:
+    """Whether more of its lines is asked for than is left."""
+    left = {line.position: line.left for line in document.lines if line.left}
+    return any(left.get(place, ZERO) < much for place, much in asked.items())

@@ -116,14 +116,13 @@ class Quotes(Books):
         promised = quote.status != "draft" or quote.revision > 1
         until = given.until or (self.today + self.valid_for if anew else quote.valid_until)
         anew = anew or until > quote.valid_until or (given.lines is not None and not promised)
-        percent = quote.percent if given.percent is None else given.percent
-        wanted = [line.wanted() for line in quote.lines] if given.lines is None else given.lines
         same = not anew and given.lines is None and given.percent is None
-        lines = quote.lines if same else self.lines(wanted, percent, () if anew else quote.lines)
+        lines = quote.lines if same else self.priced_again(quote, given, anew=anew)
         if isinstance(lines, Refusal) or until < self.today:
             return INVALID
         lines = [replace(line) for line in lines]
         day = self.today if anew else quote.date
+        percent = quote.percent if given.percent is None else given.percent
         return self.written(replace(quote, lines=lines, date=day, valid_until=until, percent=percent), by)
 
     def _follow(self, former: Quote, quote: Quote, event: str) -> Quote:
