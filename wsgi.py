@@ -68,6 +68,7 @@ PAGES = (
     "billing.comparing_pages",
     "billing.quote_change_pages",
     "billing.invoice_edit_pages",
+    "billing.invoice_parts_pages",
 )
 WORK = (
     "clinic.kept_files",

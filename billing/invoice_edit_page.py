@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from billing import invoice_editing, invoices
+from billing import invoice_editing, invoices, invoicing
 from billing.desk import Desk
 from billing.invoice_editing import InvoicePatch
 from billing.invoices import Invoice, InvoiceLine
 from billing.lines import Line
 from billing.quote_page import InvoiceForm
-from clinic import access_log, clock, db, fields, http
+from clinic import access_log, clock, db, fields, forms, http
 from clinic.auth import Actor
+from clinic.command import Change
 from clinic.errors import NotFound
 
 
@@ -45,7 +46,7 @@ class DraftEditing:
             lines = invoices.lines_of(conn, [invoice_id])[invoice_id]
         if invoice.quote_id is not None:
             raise NotFound()
-        return cls(invoice, lines, InvoiceForm("", dict(typed) if typed is not None else _as_typed(invoice)))
+        return cls(invoice, lines, InvoiceForm("", dict(typed) if typed is not None else as_typed(invoice)))
 
     @property
     def action(self) -> str:
@@ -60,9 +61,9 @@ class DraftEditing:
         if same_patient:
             del wanted["patient"]
         payer = self.form.payer()
-        if payer != InvoiceForm("", _as_typed(self.invoice)).payer() or (payer["is_patient"] and not same_patient):
+        if payer["is_patient"] and not same_patient:
             wanted["payer"] = payer
-        return wanted | {"due_date": self.form.due_date}
+        return wanted | other_payer(self.invoice, self.form) | {"due_date": self.form.due_date}
 
     def priced(
         self, conn: db.Connection, actor: Actor, at: datetime, valid_days: int, read: dict[str, Any]
@@ -71,7 +72,27 @@ class DraftEditing:
         return invoice_editing.worked_out(conn, actor, clock.day_of(at), self.invoice, self.lines, read)[1]
 
 
-def _as_typed(invoice: Invoice) -> dict[str, str]:
+def edited(change: Change, invoice_id: UUID, wanted: dict[str, Any]) -> UUID:
+    """The draft after what a form over it wanted.
+
+    Raises:
+        InvoiceNotDraft, PreconditionFailed: it is none any more, or another one than the form was filled in over.
+        InvalidInput: names every wrong place.
+    """
+    invoice = invoicing.locked_with_quote(change, invoice_id)
+    invoice.must_be_draft()
+    forms.must_have_seen(invoice.row_version)
+    lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
+    return invoice_editing.edit(change, invoice, lines, wanted)[0].id
+
+
+def other_payer(invoice: Invoice, form: InvoiceForm) -> dict[str, Any]:
+    """The member for who pays, where the form names another one than the draft has."""
+    payer = form.payer()
+    return {} if payer == InvoiceForm("", as_typed(invoice)).payer() else {"payer": payer}
+
+
+def as_typed(invoice: Invoice) -> dict[str, str]:
     """When it is due and who pays, as somebody would have typed it."""
     letter = invoice.payer.get("guarantee_letter") or {}
     is_patient = invoice.payer["kind"] == "person" and invoice.payer_ref == invoice.patient_ref

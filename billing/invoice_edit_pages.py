@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from billing import desk_page, invoice_editing, invoices
+from billing import desk_page, invoice_edit_page
 from billing.desk import Desk
 from billing.invoice_edit_page import DraftEditing
 from billing.invoice_editing import InvoicePatch
 from clinic import forms, html
-from clinic.command import Change
 from clinic.errors import IdempotencyKeyReused, InvalidInput, NotFound, Problem
 
 bp = Blueprint("invoice_edit_pages", __name__, template_folder="templates")
@@ -36,7 +34,9 @@ def edit_sent(invoice_id: UUID) -> AnyResponse:
     raw = editing.asked(desk)
     try:
         wanted = forms.loaded(InvoicePatch(), raw)
-        forms.once(desk.key, request.form.to_dict(), lambda change: _edited(change, invoice_id, wanted))
+        forms.once(
+            desk.key, request.form.to_dict(), lambda change: invoice_edit_page.edited(change, invoice_id, wanted)
+        )
     except InvalidInput as wrong:
         return desk_page.shown(desk, wrong.faults, editing=editing, status=422)
     except NotFound:
@@ -47,11 +47,3 @@ def edit_sent(invoice_id: UUID) -> AnyResponse:
         # What was typed stays; what it is typed over is shown as it is by now.
         return desk_page.shown(desk, editing=DraftEditing.read(invoice_id, request.form), refusal=refusal)
     return redirect(f"/desk/invoices/{invoice_id}", 303)
-
-
-def _edited(change: Change, invoice_id: UUID, wanted: dict[str, Any]) -> UUID:
-    invoice = invoices.locked(change.conn, change.actor, invoice_id)
-    invoice.must_be_draft()
-    forms.must_have_seen(invoice.row_version)
-    lines = invoices.lines_of(change.conn, [invoice_id])[invoice_id]
-    return invoice_editing.edit(change, invoice, lines, wanted)[0].id

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from billing import parts, quote_page
+from billing import part_fields, parts, quote_page
 from billing.desk import Desk
 from billing.invoices import InvoiceLine
 from billing.lines import MOST, ExtraLineIn, Line, Sums, shown_quantity
@@ -65,7 +65,7 @@ class Invoicing:
             quote, lines = quote_page.read(conn, http.actor(), quote_id, "read")
             quote.must_be_firm_on(clock.today())
             quote.must_be("draft", "sent", "accepted")
-            taken, wrong = _taken(conn, quote, _parts(form))
+            taken, wrong = _taken(conn, quote, part_fields.asked(form))
         left = [line for line in lines if line.invoiced_quantity < line.quantity]
         return cls(quote, left, taken, wrong, form)
 
@@ -81,7 +81,7 @@ class Invoicing:
     def quantity(self, line: QuoteLine) -> str:
         """How much of a line, as it was typed; all that is left of it before anybody typed."""
         left = shown_quantity(line.quantity - line.invoiced_quantity)
-        return self.form.typed.get(_PART.format(line.position), left.replace(".", ","))
+        return self.form.typed.get(part_fields.name(line.position), left.replace(".", ","))
 
     def desk(self, desk: Desk) -> Desk:
         """The form, priced by the quote's own list."""
@@ -104,39 +104,17 @@ def body(desk: Desk, form: InvoiceForm, revision: int) -> dict[str, Any]:
     """As the body of `POST /v1/quotes/{id}/invoice`."""
     lines = _lines(desk)
     # What is not exceeded needs no consent: one that is left in the form from before is not meant.
-    of_quote = {"lines": _parts(form)}
+    of_quote = {"lines": part_fields.asked(form)}
     beyond = {"extra_lines": lines, "consent_ref": (form.get("consent_ref").strip() or None) if lines else None}
     return form.wanted(revision) | of_quote | beyond | {"comment": desk.comment or None}
 
 
 def as_typed(faults: Sequence[Fault], form: InvoiceForm) -> list[Fault]:
     """Faults of the body by the names of the form's fields."""
-    return [_as_typed(each, _parts(form) or []) for each in faults]
-
-
-def _as_typed(fault: Fault, asked: Sequence[dict[str, Any]]) -> Fault:
-    member, _, rest = fault.pointer.removeprefix("/").partition("/")
-    if member == "extra_lines":
-        return replace(fault, pointer=f"/lines/{rest}".rstrip("/"))
-    if member != "lines":
-        return fault
-    place = rest.partition("/")[0]
-    if not place:
-        return Fault("/parts", "nothing_of_quote")
-    return replace(fault, pointer=f"/{_PART.format(asked[int(place)]['position'])}")
-
-
-_PART = "part-{}"
-"""The field that says how much of the line at this position."""
-
-
-def _parts(form: InvoiceForm) -> list[dict[str, Any]] | None:
-    """How much of which line, as typed; None before anybody was asked. A line without a quantity stays out."""
-    typed = {position: form.typed.get(_PART.format(position)) for position in range(1, MOST + 1)}
-    asked = {position: forms.plain_number(each) for position, each in typed.items() if each is not None}
-    if not asked:
-        return None
-    return [{"position": position, "quantity": each} for position, each in asked.items() if each not in ("", "0")]
+    return [
+        replace(each, pointer=each.pointer.replace("/extra_lines", "/lines", 1))
+        for each in part_fields.of_fields(faults, part_fields.asked(form))
+    ]
 
 
 def _taken(
@@ -146,7 +124,7 @@ def _taken(
         wanted = None if asked is None else forms.loaded(PartsIn(), {"lines": asked})["lines"]
         lines = parts.taken(conn, quote, wanted)
     except InvalidInput as wrong:
-        return {}, [_as_typed(each, asked or []) for each in wrong.faults]
+        return {}, part_fields.of_fields(wrong.faults, asked)
     return {line.quote_position: line for line in lines if line.quote_position is not None}, []
 
 
