@@ -155,6 +155,19 @@ class UnreadableJson(BadRequest):
     )
 
 
+class UnreadableRequest(BadRequest):
+    """This is no request that can be read.
+
+    It breaks the rules of HTTP/1.1, or its first line or its headers are too long; the status says which. Nothing was
+    done. Send it by a common library for HTTP."""
+
+    ru = (
+        "Это не запрос, который можно прочесть\n\n"
+        "Нарушены правила HTTP/1.1, или слишком длинны первая строка или заголовки: что именно, говорит код состояния. "
+        "Ничего не сделано. Пошлите запрос обычной библиотекой для HTTP."
+    )
+
+
 class DuplicateMember(BadRequest):
     """A JSON object has the same member twice.
 

@@ -15,7 +15,7 @@ from clinic.server import GATE
 _settings = clinic_settings.from_environment()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "clinic.web_worker.Worker"  # gthread
 workers = _settings.workers
 threads = _settings.threads
 timeout = 30

@@ -30,15 +30,20 @@ _USUAL = (
 _OVER_HTTPS = ("Strict-Transport-Security", "max-age=31536000")
 
 
-class Front:
-    """WSGI middleware that adds to every answer the headers it does not bring itself.
+def of(*, over_https: bool) -> list[tuple[str, str]]:
+    """The headers of an answer that brings none of them.
 
     Browsers are told to come by https only where the public address is an https one.
     """
+    return [*_USUAL, *([_OVER_HTTPS] if over_https else [])]
+
+
+class Front:
+    """WSGI middleware that adds to every answer the headers it does not bring itself."""
 
     def __init__(self, app: WSGIApplication, *, over_https: bool) -> None:
         self.app = app
-        self._headers = [(each[0].lower(), each) for each in (*_USUAL, *([_OVER_HTTPS] if over_https else []))]
+        self._headers = [(each[0].lower(), each) for each in of(over_https=over_https)]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def guarded(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:

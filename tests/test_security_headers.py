@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
+from werkzeug.wrappers import Response
 
 from catalog import feed
 from clinic import db
@@ -64,7 +65,7 @@ def site(request, cluster) -> Iterator[Site]:
         db.close_pool()
 
 
-def wrong(answer: TestResponse, path: str, *, over_https: bool) -> list[str]:
+def wrong(answer: Response, path: str, *, over_https: bool) -> list[str]:
     """What is missing or too weak in the headers of an answer."""
     headers = answer.headers
     found = [f"{name}: {headers.getlist(name)}" for name, text in SENT.items() if headers.getlist(name) != [text]]
@@ -80,7 +81,7 @@ def wrong(answer: TestResponse, path: str, *, over_https: bool) -> list[str]:
     return found
 
 
-def open_to_all_sites(answer: TestResponse) -> bool:
+def open_to_all_sites(answer: Response) -> bool:
     """Whether browsers let other sites read it; for no site alone, and never with a cookie."""
     allowed = {name: text for name, text in answer.headers if name.startswith("Access-Control-")}
     assert allowed.pop("Access-Control-Allow-Origin", "*") == "*"
