@@ -95,6 +95,7 @@ def _documents(clinic: Caller, text: str, person: str) -> dict[str, str]:
     editable = clinic.quote(*lines, **wanted)
     refused = _refused(clinic, text, wanted)
     draft = made(clinic.post("/v1/invoices", {"lines": lines, "payer": payer, "patient": patient, "comment": text}))
+    of_quote = clinic.invoice(clinic.quote(*lines, **wanted), payer=payer, comment=text, issue=False)
     issued = clinic.invoice(clinic.quote(*lines, **wanted), payer=payer, comment=text)
     payment = given_money.payment(clinic, "100.00", issued, payer=payer, comment=text)
     made(given_money.refunded(clinic, given_money.payment(clinic, "50.00", payer=payer), "50.00", reason=text))
@@ -108,9 +109,9 @@ def _documents(clinic: Caller, text: str, person: str) -> dict[str, str]:
     clinic.invoice(clinic.quote(*lines), payer=insurer)
     return {
         "quote_id": quote["id"], "editable": editable["id"], "document_id": refused, "link_id": link["id"],
-        "token": link["url"].rpartition("/")[2], "draft": draft["id"], "invoice_id": issued["id"],
-        "payment_id": payment["id"], "act_id": act["id"], "credit_note_id": note["id"], "shift_id": shift["id"],
-        "ref": given.PAYER["ref"],
+        "token": link["url"].rpartition("/")[2], "draft": draft["id"], "draft_of_quote": of_quote["id"],
+        "invoice_id": issued["id"], "payment_id": payment["id"], "act_id": act["id"], "credit_note_id": note["id"],
+        "shift_id": shift["id"], "ref": given.PAYER["ref"],
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from argon2 import PasswordHasher
 from werkzeug.test import TestResponse
 
 from clinic import db, passwords
-from tests import given, given_texts
+from tests import browser, given, given_texts
 from tests.browser import Person
 from tests.running import new_database
 from tests.test_matrix import APP, DESCRIPTION, ROUTES, Route
@@ -43,6 +43,7 @@ INSTEAD = {
     "/problems/<code>": {"code": "not_found"},
     "/v1/price-lists/<string:code>/file": {"code": "base"},
     "/desk/invoices/<uuid:invoice_id>/edit": {"invoice_id": "draft"},
+    "/desk/invoices/<uuid:invoice_id>/parts": {"invoice_id": "draft_of_quote"},
     "/desk/quotes/<uuid:quote_id>/edit": {"quote_id": "editable"},
 }
 NEEDED = {
@@ -106,10 +107,12 @@ def walk(clinic: given.Caller, anna: Person, known: dict[str, str]) -> Iterator[
         if texts:
             path = route.path(**values(route, known) | dict.fromkeys(texts, quote(HOSTILE, safe="")))
             yield Asked(route, path, read(path), False)
-    for page in pages:
-        for action, fields in forms(page.answer) if page.answer.mimetype == "text/html" else ():
-            answer = anna.client.post(action, data=fields)
-            yield Asked(page.route, f"{page.path} -> {action}", answer, False)
+    typed = [(page, *form) for page in pages if page.answer.mimetype == "text/html" for form in forms(page.answer)]
+    for page, action, fields in sorted(typed, key=lambda each: each[1].endswith("/cancel")):  # which ends the others
+        answer = anna.client.post(action, data=fields)
+        yield Asked(page.route, f"{page.path} -> {action}", answer, False)
+        if answer.status_code == 303:
+            yield Asked(page.route, f"{page.path} -> {action} ->", anna.get(answer.headers["Location"]), False)
 
 
 def queries(asked: Asked) -> Iterator[str]:
@@ -141,7 +144,11 @@ def described(route: Route) -> set[str]:
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: texts, elements, addresses, and forms with the hostile text in every field."""
+    """What a browser makes of a page: texts, elements, addresses, and forms.
+
+    A form is its method, where it goes, and what it sends with the hostile text in every field; `typed` are the fields
+    that people type words into, `shown` all that they see.
+    """
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -150,6 +157,8 @@ class Page(HTMLParser):
         self.addresses: list[str] = []
         self.title = ""
         self.forms: list[tuple[str, str, dict[str, str]]] = []
+        self.typed: set[str] = set()
+        self.shown: set[str] = set()
         self._inside: list[str] = []
         self.feed(page)
 
@@ -163,7 +172,11 @@ class Page(HTMLParser):
             self.forms.append((told.get("method", "get").lower(), told.get("action", ""), {}))
         elif self.forms and (name := told.get("name", "")) and tag in ("input", "textarea", "select", "button"):
             hidden = told.get("type") == "hidden" and name in ("form_token", "key")
-            self.forms[-1][2][name] = told.get("value", "") if hidden or tag == "button" else HOSTILE
+            self.forms[-1][2][name] = told.get("value", "") if hidden or tag == "button" else PERSON
+            if tag == "textarea" or (tag == "input" and told.get("type", "text") in ("text", "search")):
+                self.typed.add(name)
+            if tag != "button" and told.get("type") != "hidden":
+                self.shown.add(name)
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
@@ -171,13 +184,15 @@ class Page(HTMLParser):
             self.title += data
 
 
-def forms(answer: TestResponse) -> list[tuple[str, dict[str, str]]]:
-    """Where the forms of a page go, and what they send; those of signing out and in apart."""
-    return [
-        (action, fields)
-        for method, action, fields in Page(answer.text).forms
-        if method == "post" and action and not action.startswith(("/sign-", "/account"))
-    ]
+def forms(answer: TestResponse) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where forms that people fill in go; what they send has the hostile text in every field, then in typed ones."""
+    page = Page(answer.text)
+    as_given = dict(browser.forms(answer))
+    for method, action, fields in page.forms:
+        if method == "post" and page.shown & fields.keys() and not action.startswith(("/sign-", "/account")):
+            yield action, fields
+            if words := dict.fromkeys(page.typed & fields.keys(), PERSON):
+                yield action, as_given[action] | words
 
 
 def pages(answers: list[Asked]) -> list[tuple[Asked, Page]]:
@@ -189,11 +204,20 @@ def pages(answers: list[Asked]) -> list[tuple[Asked, Page]]:
 
 def test_every_address_is_asked_for_what_there_is(answers):
     others = {str(each) for each in answers if each.plain and each.answer.status_code != 200}
-    assert {each.partition(" ")[2].rpartition(" ")[0] for each in others} == ELSEWHERE.keys(), others
+    assert {each.partition(" ")[2].rpartition(" ")[0] for each in others} == ELSEWHERE.keys(), (
+        f"make in given_texts what it shows and name it in INSTEAD, or say in ELSEWHERE why not: {others}"
+    )
 
 
 def test_no_hostile_text_breaks_anything(answers):
     assert [str(each) for each in answers if each.answer.status_code >= 500] == []
+
+
+def test_forms_are_read_and_some_of_them_taken(answers):
+    sent = [each for each in answers if " -> " in each.path]
+    assert [str(each) for each in sent if each.answer.status_code in (401, 403, 404)] == []
+    assert sum(each.answer.status_code == 422 for each in sent) > 20
+    assert sum(each.path.endswith("->") for each in sent) > 2
 
 
 # ---- S17: texts stay texts ----
