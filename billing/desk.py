@@ -20,10 +20,10 @@ from billing.lines import MOST, Line, shown_quantity, totals_json
 from billing.package_lines import Group, asked
 from billing.quote_edits import QuotePatch, Terms
 from billing.quotes import Quote, QuoteLine
-from catalog import doctors, packages, price_lists, prices, ranks, search, services
+from catalog import doctors, package_offers, price_lists, prices, ranks, search, services
 from catalog.doctors import Doctor
+from catalog.package_offers import Offer
 from catalog.package_split import Package, Split
-from catalog.packages import Offer
 from catalog.prices import Priced
 from catalog.services import Service
 from clinic import clock, db, fields, forms
@@ -349,7 +349,7 @@ def packages_found(conn: db.Connection, today: date, words: str) -> list[Offer]:
     wanted = search.folded(words).split()
     return [
         offer
-        for offer in packages.listed(conn, price_lists.BASE, today)
+        for offer in package_offers.listed(conn, price_lists.BASE, today)
         if wanted and isinstance(offer.split, Split) and all(word in _searched(offer.package) for word in wanted)
     ]
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import groupby
 from uuid import UUID
 
-from catalog import categories, listing, packages, price_chart, price_history, price_lists, search, services, vat
+from catalog import categories, listing, package_offers, price_chart, price_history, price_lists, search, services, vat
 from catalog.listing import Days, Item, Offer, OrderHead
 from catalog.price_chart import Chart
 from catalog.price_history import PublicPast
@@ -80,7 +80,7 @@ class Page:
     clinic: Branch | None
     categories: Sequence[Category]
     sections: Sequence[Section]
-    packages: Sequence[packages.Offer]
+    packages: Sequence[package_offers.Offer]
     number: int
     pages: int
     total: int
@@ -127,9 +127,11 @@ def page(on: date, *, category: str | None, words: str | None, number: int) -> P
         )
 
 
-def _packages(conn: db.Connection, on: date, sections: Sequence[Section], *, all_of_them: bool) -> list[packages.Offer]:
+def _packages(
+    conn: db.Connection, on: date, sections: Sequence[Section], *, all_of_them: bool
+) -> list[package_offers.Offer]:
     if all_of_them:
-        return packages.listed(conn, price_lists.BASE, on)
+        return package_offers.listed(conn, price_lists.BASE, on)
     return listing.packages_of(conn, on, {row.service.article for section in sections for row in section.rows})
 
 

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from psycopg.types.range import DateRange
 
-from catalog import categories, packages, price_lists, ranks, search, vat
+from catalog import categories, package_offers, price_lists, ranks, search, vat
 from catalog.price_lists import PriceList
 from clinic import db, errors, money
 from clinic.errors import Fault, InvalidInput
@@ -140,7 +140,7 @@ class Listing:
     order: OrderHead | None
     orders: Sequence[OrderHead]
     items: Sequence[Item]
-    packages: Sequence[packages.Offer]
+    packages: Sequence[package_offers.Offer]
     changed_at: datetime
 
     def as_json(self, lang: str) -> dict[str, Any]:
@@ -249,9 +249,9 @@ def _listing(
     )
 
 
-def packages_of(conn: db.Connection, day: date, articles: Collection[str]) -> list[packages.Offer]:
+def packages_of(conn: db.Connection, day: date, articles: Collection[str]) -> list[package_offers.Offer]:
     """The public packages sold on `day` that have one of these services as a part."""
-    offers = packages.listed(conn, price_lists.BASE, day)
+    offers = package_offers.listed(conn, price_lists.BASE, day)
     return [each for each in offers if any(part.article in articles for part in each.package.parts)]
 
 

@@ -10,10 +10,10 @@ import marshmallow as ma
 from flask import Response
 from werkzeug.routing import Map, UnicodeConverter
 
-from catalog import composing, package_examples, packages, price_lists
+from catalog import composing, package_examples, package_offers, packages, price_lists
 from catalog.composing import PackageIn, PackagePatch, PackagesOverlap
+from catalog.package_offers import PackageDocumentOut, PackageOut
 from catalog.package_split import Package
-from catalog.packages import PackageDocumentOut, PackageOut
 from clinic import clock, db, errors, fields, http, lists
 from clinic.errors import NotFound
 
@@ -65,7 +65,7 @@ def list_packages(wanted: dict[str, Any]) -> Response:
     with db.transaction() as conn:
         rows = packages.page(conn, on, wanted["price_list"], behind, wanted["limit"] + 1)
         found, cursor = lists.page_of("packages", wanted, rows, lambda package: [package.price_list, package.code])
-        offers = packages.offers(conn, found, on)
+        offers = package_offers.of(conn, found, on)
     return http.reply({"items": [each.as_json(http.lang()) for each in offers], "next_cursor": cursor})
 
 
@@ -80,7 +80,7 @@ def create_package(wanted: dict[str, Any]) -> Response:
     What it is made of and what it costs never changes: end it, and add another one under the same code."""
     with http.change() as change:
         package = composing.create(change, wanted)
-        (offer,) = packages.offers(change.conn, [package], package.valid_from)
+        (offer,) = package_offers.of(change.conn, [package], package.valid_from)
         headers = {"ETag": _etag(package), "Location": f"/v1/packages/{package.id}"}
         answer = change.give(201, offer.as_json(http.lang()), headers=headers)
     return http.shown(answer)
@@ -98,7 +98,7 @@ def preview_package(wanted: dict[str, Any]) -> Response:
     with db.transaction() as conn:
         package = composing.work_out(conn, clock.now(), wanted)
         composing.refuse_overlap(conn, package)
-        (offer,) = packages.offers(conn, [package], package.valid_from)
+        (offer,) = package_offers.of(conn, [package], package.valid_from)
     return http.reply(offer.document_json(http.lang()))
 
 
@@ -113,7 +113,7 @@ def read_package(wanted: dict[str, Any], package: str) -> Response:
     By code the one in force on the day; by id this very one, on a day it is in force unless `on` names another."""
     with db.transaction() as conn:
         found, on = _found(conn, package, wanted)
-        (offer,) = packages.offers(conn, [found], on)
+        (offer,) = package_offers.of(conn, [found], on)
     return http.reply(offer.as_json(http.lang()), headers={"ETag": _etag(found)})
 
 
@@ -151,5 +151,5 @@ def change_package(wanted: dict[str, Any], package: str) -> Response:
         found = packages.locked(change.conn, package_id)
         http.must_match(_etag(found))
         found = composing.edit(change, found, wanted)
-        (offer,) = packages.offers(change.conn, [found], found.shown_on(change.today))
+        (offer,) = package_offers.of(change.conn, [found], found.shown_on(change.today))
     return http.reply(offer.as_json(http.lang()), headers={"ETag": _etag(found)})

@@ -16,8 +16,17 @@ from uuid import UUID
 
 from catalog import prices
 from catalog.prices import Priced, Unpriced
-from clinic import money
+from clinic import errors, money
 from clinic.money import ZERO
+
+errors.describe(
+    {
+        "package_not_priced": (
+            "На {day} программу {package} продать нельзя: у услуги {article} нет твёрдой цены.",
+            "The package {package} cannot be sold on {day}: {article} has no fixed price.",
+        ),
+    }
+)
 
 
 class Price(NamedTuple):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from uuid import UUID
 
 import flask_smorest
@@ -35,6 +35,7 @@ from clinic import (
     logs,
     observing,
     openapi,
+    proxies,
     strict_json,
     uploads,
 )
@@ -303,7 +304,7 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         g.walls = db.see_nothing()
         # Given by whoever calls, or by the layer that sees every request first.
         g.request_id = request.headers["X-Request-Id"]
-        _must_be_called_right(app.config["CLINIC"].public_url)
+        proxies.must_be_called_right(request.environ, app.config["CLINIC"].public_url)
         if "\0" in request.path:
             raise errors.NotFound()  # nothing has such a name, and the database takes no such text
 
@@ -348,18 +349,6 @@ def set_up(app: Flask, show_page: Callable[[Problem, str], Response]) -> None:
         # Neither the exception's text nor the request: both may hold a person's name.
         _log.error("a defect", extra={"told": logs.failure(error)})
         return failed(errors.InternalError())
-
-
-def _must_be_called_right(public_url: str | None) -> None:
-    """Links and redirections name the host of the settings, and nobody may ask for another one.
-
-    Machines of ours that ask for health and figures know the server by its address alone."""
-    if public_url is None or request.path.startswith(("/health/", "/metrics")):
-        return
-    url = urlsplit(public_url.lower())
-    port = ":443" if url.scheme == "https" else ":80"
-    if request.environ.get("HTTP_HOST", "").lower().removesuffix(port) != url.netloc.removesuffix(port):
-        raise errors.WrongHost()
 
 
 _BY_STATUS: dict[int, type[Problem]] = {

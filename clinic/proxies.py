@@ -10,9 +10,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from clinic import addresses
 from clinic.addresses import Address, Allowed
+from clinic.errors import WrongHost
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -74,3 +76,19 @@ def _address(text: str) -> Address | None:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return mapped or found
+
+
+def must_be_called_right(environ: WSGIEnvironment, public_url: str | None) -> None:
+    """Links and redirections name the host of the settings, and nobody may ask for another one.
+
+    Machines of ours that ask for health and figures know the server by its address alone.
+
+    Raises:
+        WrongHost: the request is for another host.
+    """
+    if public_url is None or environ["PATH_INFO"].startswith(("/health/", "/metrics")):
+        return
+    url = urlsplit(public_url.lower())
+    port = ":443" if url.scheme == "https" else ":80"
+    if environ.get("HTTP_HOST", "").lower().removesuffix(port) != url.netloc.removesuffix(port):
+        raise WrongHost()

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from psycopg import errors as pg
 
-from catalog import package_split, packages
+from catalog import package_offers, package_split
 from catalog.package_split import Price
 from clinic import db, http, money
 from clinic.money import ZERO
@@ -299,9 +299,9 @@ def test_the_public_sees_the_packages_of_public_lists_only(clinic):
     given_payers.price_list(clinic, "ours", "staff")
     made(clinic.post("/v1/packages", body(price_list="ours", total="1000")))
     with db.transaction() as conn:
-        assert packages.listed(conn, "ours", date(2026, 11, 23)) == []
-        (offer,) = packages.listed(conn, "base", date(2026, 11, 23))
-        assert packages.listed(conn, "base", date(2026, 11, 22)) == []
+        assert package_offers.listed(conn, "ours", date(2026, 11, 23)) == []
+        (offer,) = package_offers.listed(conn, "base", date(2026, 11, 23))
+        assert package_offers.listed(conn, "base", date(2026, 11, 22)) == []
     assert http.dumped(offer.as_json("ru")) == clinic.get("/v1/packages/CT-MRI-DAY").data
 
 
@@ -310,7 +310,7 @@ def test_everything_for_a_list_and_a_day_takes_two_statements(clinic, monkeypatc
     asked: list[object] = []
     monkeypatch.setattr(db, "many", counted(db.many, asked))
     with db.transaction() as conn:
-        assert len(packages.listed(conn, "base", date(2026, 11, 23))) == 2
+        assert len(package_offers.listed(conn, "base", date(2026, 11, 23))) == 2
     assert len(asked) == 2
 
 
