@@ -12,8 +12,11 @@ from werkzeug.test import TestResponse
 
 from catalog import negotiation
 from clinic import logs, proxies
+from tests.browser import quick_passwords  # noqa: F401
 from tests.test_hostile_json import Clinic, clinic  # noqa: F401
 from tests.test_matrix import APP, EXAMPLES, ROUTES, Route, Visitor, database, people, wall  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 CANARY = "канарейка-4711"
 DEFECTS: dict[str, Exception] = {

@@ -16,8 +16,11 @@ from werkzeug.test import TestResponse
 
 from clinic import strict_json
 from tests import given, given_payers, given_prices
+from tests.browser import quick_passwords  # noqa: F401
 from tests.given_prices import line
 from tests.test_matrix import APP, DESCRIPTION, EXAMPLES, ROUTES, Route, database, operation, wall  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 DEEP = b"[" * 1000 + b"]" * 1000
 WHOLE: dict[str, tuple[int, bytes]] = {
@@ -175,8 +178,16 @@ def spliced(example: Any, place: tuple[str | int, ...], value: bytes) -> bytes:
 @pytest.mark.parametrize("route", OTHERS, ids=lambda each: f"{each.method} {each.rule}")
 def test_s24_no_json_breaks_a_route_that_reads_none(route, clinic):
     """Commands without a body, and those that take a file, do what they do or answer by a name."""
-    for name in ("too large", "deep objects", "a member twice", "a lone surrogate as a member", "no UTF-8"):
-        assert clinic.answer(route, WHOLE[name][1]).status_code < 500, name
+    named = ("too large", "deep objects", "a member twice", "a lone surrogate as a member", "no UTF-8")
+    for raw in (*(WHOLE[name][1] for name in named), *STRANGE):
+        assert clinic.answer(route, raw).status_code < 500, raw[:40]
+
+
+STRANGE = (
+    b"5.0", b"[5.0]", b'{"x": 5.0}', b"9" * 30, b'{"x": ' + b"9" * 30 + b"}", b"1e999", b"[null]", b'"\\ud800"',
+    b'["\\ud800"]', b'{"x": "\\ud800"}', b'"a\\u0000b"', b"true",
+)  # fmt: skip
+"""Readable JSON with what no digest, no database and no other reader of JSON takes."""
 
 
 @pytest.mark.parametrize(
