@@ -198,9 +198,8 @@ class Desk:
             return replace(self, q="", rows=(*self.rows, Row(*added[:2]))[:MOST])
         if package := button.get("add_package", "").strip():
             return replace(self, q="", rows=(*self.rows, Row("", package=package))[:MOST])
-        removed = button.get("remove", "")
-        if removed.isascii() and removed.isdigit():
-            return replace(self, rows=tuple(row for place, row in enumerate(self.rows) if place != int(removed)))
+        if removed := button.get("remove", ""):
+            return replace(self, rows=tuple(row for place, row in enumerate(self.rows) if str(place) != removed))
         return self
 
     def with_key(self, key: str) -> Desk:

@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from clinic import budgets, clock, dates, db, http, money, sessions, sign_in
 from clinic.auth import Actor
-from clinic.errors import DatabaseAway, Problem, Refused, Unauthorized
+from clinic.errors import DatabaseAway, Fault, InvalidInput, Problem, Refused, Unauthorized
 from clinic.sessions import Session, Step
 from clinic.settings import Settings
 
@@ -132,6 +132,7 @@ def page(
                         request.max_content_length = files
                     try:
                         must_be_of_this_session()
+                        _must_be_text()
                     except RequestEntityTooLarge:
                         if too_large is None:
                             raise
@@ -223,6 +224,14 @@ def must_be_of_this_session() -> None:
     sent = request.form.get("form_token", "")
     if not hmac.compare_digest(sent.encode(), form_token().encode()):
         raise ForeignForm()
+
+
+def _must_be_text() -> None:
+    """Raises:
+    InvalidInput: a field has what nobody types and the database does not take.
+    """
+    if wrong := sorted({name for name, text in request.form.items(multi=True) if "\0" in text}):
+        raise InvalidInput([Fault(f"/{name}", "not_text") for name in wrong])
 
 
 def session() -> str | None:
