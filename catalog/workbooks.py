@@ -33,12 +33,16 @@ _MOST_TIMES = 200
 _SMALL = 2**20
 """Bytes of a part that may unpack to more times its size."""
 _MOST_SHEETS = 100
+_HEAD = 4096
+"""Bytes within which a part's element has begun."""
 _MOST_CELLS = 1_000_000
 # No part reads on over a `<`, or over the cell's own end: a cell that never ends would be looked for to the end of the
 # file, and so would the next one.
 _CELL = re.compile(
     rb"<(?:\w+:)?(?:row\b([^<>]*)>|c\b([^<>]*?)(?:/>|>([^<]*(?:<(?!/?(?:\w+:)?c\b)[^<]*)*)</(?:\w+:)?c>))"
 )
+_BEGINS = re.compile(r"\ufeff?\s*(?:<\?[^>]*\?>\s*|<!--.*?-->\s*)*<[^!?]", re.DOTALL)
+"""How a part of a workbook begins: with its element, and never with a DTD (ECMA-376, part 2, «XML Usage»)."""
 _REF = re.compile(rb"""\br=["']([A-Z]{0,3})([0-9]{1,7})["']""")
 _TYPE = re.compile(rb"""\bt=["'](\w+)["']""")
 _HIDDEN = re.compile(rb"""\bhidden=["'](?:1|true)["']""")
@@ -140,6 +144,7 @@ def _looks_of_new(raw: bytes) -> dict[str, Look]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as packed:
             _check(packed)
+            _must_have_no_dtd(packed)
             return {name: _look(packed.read(part)) for name, part in _sheets(packed).items()}
     except (zipfile.BadZipFile, zlib.error, ParseError, KeyError, EOFError, OSError, ValueError) as exc:
         raise Unreadable("unreadable_file") from exc
@@ -164,6 +169,24 @@ def _check(packed: zipfile.ZipFile) -> None:
         raise Unreadable("other_format", format="DOCX")
     if "xl/workbook.xml" not in names:
         raise Unreadable("other_format", format="ZIP")
+
+
+def _must_have_no_dtd(packed: zipfile.ZipFile) -> None:
+    """Not all that read a workbook refuse one, and what it declares nobody asked for."""
+    for name in packed.namelist():
+        if name.lower().endswith((".xml", ".rels")):
+            with packed.open(name) as part:
+                head = part.read(_HEAD)
+            if head and not _BEGINS.match(_text(head)):
+                raise Unreadable("unreadable_file")
+
+
+def _text(head: bytes) -> str:
+    # XML in UTF-16 begins with a mark, or shows itself by the zeros of its first `<`.
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return head.decode("utf-16", "replace")
+    encoding = {0: "utf-16-be", 1: "utf-16-le"}.get(head[:2].find(b"\0"), "utf-8")
+    return head.decode(encoding, "replace")
 
 
 def _sheets(packed: zipfile.ZipFile) -> dict[str, str]:

@@ -42,9 +42,9 @@ def test_every_test_that_a_row_names_exists():
 
 
 def test_every_row_is_shown_by_a_test_of_its_number():
-    for number, shown in ROWS.items():
+    for number in ROWS:
         of_it = [each for each in named(number) if each.startswith(f"test_s{number:02}_")]
-        assert of_it or number in NOT_BUILT or shown == "not shown yet", f"S{number} has no test of its own"
+        assert of_it or number in NOT_BUILT, f"S{number} has no test of its own"
 
 
 def test_every_test_of_a_row_stands_in_its_row():

@@ -3,6 +3,8 @@
 import datetime
 import io
 import random
+import re
+import socket
 import zipfile
 from collections.abc import Sequence
 from decimal import Decimal
@@ -333,11 +335,61 @@ def test_a_workbook_that_asks_for_too_much_work_is_told_as_such(monkeypatch):
     assert told(GOOD) == [(1, None, "workbook_too_heavy")]
 
 
-def test_entities_that_grow_are_not_unfolded():
+def test_s21_entities_that_grow_are_not_unfolded():
     grown = b'<!DOCTYPE x [<!ENTITY a "' + b"x" * 10_000 + b'">' + b"".join(
         b'<!ENTITY %c "%s">' % (98 + n, b"&%c;" % (97 + n) * 50) for n in range(8)
     ) + b"]><workbook>&i;</workbook>"  # fmt: skip
     assert told(books.repacked(GOOD, {"xl/workbook.xml": grown})) == [(1, None, "unreadable_file")]
+
+
+SECRET = "не для чужих глаз"
+XML = ("xl/workbook.xml", books.SHEET, "xl/styles.xml", "xl/_rels/workbook.xml.rels", "[Content_Types].xml")
+"""Parts of a workbook, read by us or by the library."""
+
+
+def foreign(part: bytes, doctype: str, encoding: str) -> bytes:
+    """A part of a workbook under a DTD, where its first text is the entity `&e;`."""
+    text = re.sub(r"^<\?xml[^>]*>\s*", "", part.decode())
+    text = re.sub(r"(<(?:sheetData|Relationships|workbookPr|t)\b[^>]*>)", r"\1&e;", text, count=1)
+    return f'<?xml version="1.0" encoding="{encoding}"?>{doctype}{text}'.encode(encoding)
+
+
+@pytest.mark.parametrize("part", XML)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("kind", ["a file", "a file of parameters", "the network"])
+def test_s21_a_workbook_that_declares_what_it_is_made_of_is_refused_and_nothing_outside_is_read(
+    tmp_path, part, encoding, kind
+):
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/e.dtd"
+        doctype = {
+            "a file": f'<!DOCTYPE x [<!ENTITY e SYSTEM "file://{secret}">]>',
+            "a file of parameters": f'<!DOCTYPE x [<!ENTITY % p SYSTEM "file://{secret}"> %p; <!ENTITY e "x">]>',
+            "the network": f'<!DOCTYPE x SYSTEM "{address}" [<!ENTITY e SYSTEM "{address}">]>',
+        }[kind]
+        with zipfile.ZipFile(io.BytesIO(GOOD)) as whole:
+            changed = foreign(whole.read(part), doctype, encoding)
+        sheet = read(books.repacked(GOOD, {part: changed}))
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert SECRET not in repr(sheet)
+    assert [each.code for each in sheet.problems] == ["unreadable_file"]
+
+
+@pytest.mark.parametrize(
+    ("begins", "is_read"),
+    [
+        ("", True), ('\ufeff<?xml version="1.0"?>\n', True), ("<!-- made by -->\n<?mso x?>\n", True),
+        ("<!DOCTYPE worksheet>", False), ("<!-- a --><!DOCTYPE x []>", False), ("<?xml?> <!doctype x>", False),
+        (f"<!--{'x' * 5000}--><!DOCTYPE x []>", False), (f"{' ' * 4090}<?x?><!DOCTYPE x []>", False),
+    ],
+)  # fmt: skip
+def test_s21_a_part_of_a_workbook_begins_with_its_element(begins, is_read):
+    book = books.repacked(GOOD, {books.SHEET: lambda part: begins.encode() + part[part.index(b"<worksheet") :]})
+    assert [each.code for each in read(book).problems] == ([] if is_read else ["unreadable_file"])
 
 
 def test_a_workbook_without_a_header_on_any_sheet_says_so():
