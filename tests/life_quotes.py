@@ -24,7 +24,7 @@ from tests.life import (
     wanted,
     which,
 )
-from tests.model_documents import Quote, Refusal
+from tests.model_documents import Given, Quote, Refusal
 
 some_day = st.sampled_from([None, None, USUAL, -1, 0, 2, 40])
 """The last day of a changed quote: left out, null, or so many days from today."""
@@ -76,9 +76,11 @@ class QuoteRules(Machine):
     def revise(
         self, of: int, lines: Any, percent: Decimal | None, until: Any, other: int | None, by: str = HEAD
     ) -> None:
-        quote = picked_of(self.model.newest, of, is_free)
+        self.revised(picked_of(self.model.newest, of, is_free), self.changed(lines, percent, until), other, by)
+
+    def revised(self, quote: Quote, changed: tuple[Given, dict[str, Any]], other: int | None, by: str = HEAD) -> None:
         revision = None if other is None else quote.revision + other
-        given, body = self.changed(lines, percent, until)
+        given, body = changed
         expected = self.model.revise(quote, given, by, revision)
         self.told(expected, f"/v1/quotes/{quote.id}/revise", body | {"revision": revision}, 200, by)
 

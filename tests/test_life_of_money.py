@@ -40,6 +40,7 @@ from tests.life_credits import CreditRules
 from tests.life_invoices import InvoiceRules, PartRules
 from tests.life_money import MoneyRules
 from tests.life_quotes import QuoteRules
+from tests.model_documents import Given
 from wsgi import create_app
 
 STEPS = 2800
@@ -239,6 +240,15 @@ def revising(life: Any) -> list[Callable[[], Any]]:
         lambda: life.extend(of=0, days=0),
         lambda: life.reprice(of=0, until=-1, other=None),
         lambda: life.reprice(of=0, until=None, other=None),
+        # A first draft promised nothing yet: its lines, given anew, are at today's prices.
+        lambda: life.quote(lines=two, percent=NONE, days=1),
+        lambda: life.price(of=1, amount=Decimal("100.01"), ahead=0),
+        lambda: life.edit_quote(**nothing | {"percent": TENTH}, stale=False),
+        lambda: life.edit_quote(**nothing | {"lines": two}, stale=False),
+        lambda: life.edit_quote(**nothing | {"until": 40}, stale=False),
+        lambda: life.invoice(of=0, payer="P-1", part={1: HALF}, issue=False, late=None),
+        lambda: life.revised(life.model.newest[-1], (Given(), {}), None),
+        lambda: life.discard(of=0),
     ]
 
 
