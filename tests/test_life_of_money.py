@@ -43,7 +43,7 @@ from tests.life_quotes import QuoteRules
 from tests.model_documents import Given
 from wsgi import create_app
 
-STEPS = 2800
+STEPS = 2400
 """Of the ordinary run."""
 LIFE = 50
 """Steps of one life."""
@@ -127,7 +127,7 @@ def plain(command: Callable[..., None]) -> Callable[..., None]:
 
 
 ONE, NONE, HALF, TENTH = Decimal("1"), Decimal("0.00"), Decimal("0.5"), Decimal("10.00")
-SOME = Decimal("50.00")
+SOME, NEARLY = Decimal("50.00"), (Decimal("15.00"), Decimal("15.01"))
 
 
 def test_a_life_by_hand_meets_every_refusal(prepared):
@@ -185,11 +185,11 @@ def test_a_life_by_hand_meets_every_refusal(prepared):
         lambda: life.cancel_quote(of=0),
         *revising(life),
         *crediting(life),
-        *approving(life),
         lambda: [life.cancel_quote(of=each) for each in range(1, 5)],
         # Half a kopeck is missing on either line: the first one gets it.
         lambda: life.quote(lines=[(3, ONE, NONE), (3, ONE, NONE)], percent=Decimal("10.00"), days=None),
         lambda: life.move(of=0, way="decline"),
+        *approving(life),
         *[lambda: life.invoice(of=0, payer="P-1", part={1: ONE}, issue=False, late=None)] * 2,
         *[lambda: life.invoice(of=0, payer="P-1", part=None, issue=False, late=None)] * 6,
         *[lambda: life.discard(of=0)] * 12,
@@ -240,6 +240,13 @@ def revising(life: Any) -> list[Callable[[], Any]]:
         lambda: life.extend(of=0, days=0),
         lambda: life.reprice(of=0, until=-1, other=None),
         lambda: life.reprice(of=0, until=None, other=None),
+        # What was sent is sent again.
+        lambda: life.quote(lines=two, percent=NONE, days=0),
+        lambda: life.move(of=0, way="send"),
+        lambda: life.night(days=1),
+        lambda: life.expire(),
+        lambda: life.extend(of=0, days=0),
+        lambda: life.move(of=0, way="accept"),
         # A first draft promised nothing yet: its lines, given anew, are at today's prices.
         lambda: life.quote(lines=two, percent=NONE, days=1),
         lambda: life.price(of=1, amount=Decimal("100.01"), ahead=0),
@@ -329,6 +336,9 @@ def approving(life: Any) -> list[Callable[[], Any]]:
         lambda: life.revise(**nothing, by=CLERK),
         lambda: life.edit_quote(**edit | {"percent": NONE}),
         lambda: life.take_back(life.model.newest[-1]),
+        # Of 50.00 a clerk may take off 7.50, and 7.51 is a kopeck above.
+        lambda: life.price(of=3, amount=SOME, ahead=0),
+        lambda: [life.quote(lines=[(3, ONE, each)], percent=NONE, days=None, by=CLERK) for each in NEARLY],
     ]
 
 
