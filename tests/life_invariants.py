@@ -157,7 +157,7 @@ INVARIANTS = {
     "a discount above its author's ceiling goes out once another one approved just this": """
         SELECT quote_id FROM quote_revision AS quote
          WHERE approval = 'required' AND status IN ('sent', 'accepted')
-            OR approval = 'none' AND quote_limit(quote) <> 'none'
+            OR approval = 'none' AND discount <> 0 AND quote_limit(quote) <> 'none'
             OR approval = 'granted' AND NOT EXISTS (
                SELECT FROM discount_approval AS decided
                 WHERE decided.quote_id = quote.quote_id AND decided.revision = quote.revision AND decision = 'granted'
@@ -165,7 +165,7 @@ INVARIANTS = {
          UNION ALL
         SELECT id FROM invoice
          WHERE approval = 'required' AND status IN ('issued', 'cancelled')
-            OR approval = 'none' AND invoice_limit(invoice) <> 'none'
+            OR approval = 'none' AND discount <> 0 AND invoice_limit(invoice) <> 'none'
             OR approval = 'granted' AND quote_id IS NULL AND NOT EXISTS (
                SELECT FROM discount_approval AS decided
                 WHERE decided.invoice_id = invoice.id AND decision = 'granted' AND decided_by <> edited_by

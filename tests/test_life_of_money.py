@@ -43,7 +43,7 @@ from tests.life_quotes import QuoteRules
 from tests.model_documents import Given
 from wsgi import create_app
 
-STEPS = 2250
+STEPS = 2400
 """Of the ordinary run."""
 LIFE = 50
 """Steps of one life."""
