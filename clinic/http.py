@@ -123,6 +123,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
     ARGUMENTS_PARSER = _Parser()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_doc_cbks.append(openapi.with_headers)
+
     def get(self, rule: str) -> Callable[[View], View]:
         return cast(Callable[[View], View], self.route(rule, methods=["GET"]))
 
@@ -171,7 +175,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             other_forms: media type -> example of the first answer in a form other than JSON.
             a_minute: how often a caller may have something costly; None where requests are not counted at all.
         """
-
         if takes is None and key is not None:
             takes = fields.Nothing
         empty = takes is fields.Nothing

@@ -95,6 +95,12 @@ def documentation(scope: str, problems: Sequence[type[Problem]], key: str | None
     }
 
 
+def with_headers(doc: dict[str, Any], doc_info: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """A route's description with its headers beside the parameters of its query; smorest puts them in their place."""
+    headers = doc_info.get("manual_doc", {}).pop("parameters", [])
+    return doc | {"parameters": [*doc.get("parameters", []), *headers]} if headers else doc
+
+
 def other_forms(status: int, forms: Mapping[str, str]) -> dict[int, Any]:
     """What a route's contract adds for an answer of this status that has other forms than JSON, each by an example."""
     content = {media_type: {"schema": {"type": "string"}, "example": example} for media_type, example in forms.items()}

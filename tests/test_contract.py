@@ -188,6 +188,20 @@ def test_an_operation_says_what_it_does_and_who_may_call_it(name):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_describes_its_query_and_its_headers(name):
+    described = {(each["in"], each["name"]) for each in OPERATIONS[name].get("parameters", []) if "in" in each}
+    refused = {
+        code
+        for answer in OPERATIONS[name]["responses"].values()
+        for media_type in answer.get("content", {}).values()
+        for code in media_type.get("examples", {})
+    }
+    assert ("query", "lang") in described
+    assert (("header", "Idempotency-Key") in described) == ("idempotency_key_reused" in refused)
+    assert (("header", "If-Match") in described) == ("precondition_failed" in refused)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_refusal_of_an_operation_is_shown_by_an_example(name):
     for status, answer in OPERATIONS[name]["responses"].items():
         if status < "400":
