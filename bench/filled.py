@@ -218,6 +218,11 @@ def _copies(of: Originals, before: Mapping[str, int]) -> list[tuple[str, dict[st
             f"o.id = {invoice}",
         ),
         (
+            "credit_note_line",
+            {"credit_note_id": "bench_id('ddd0', n)", "invoice_id": "bench_id('ccc0', n)"},
+            f"{_CANCELLED} AND o.credit_note_id = '{of.credit_note}'",
+        ),
+        (
             "credit_note",
             {
                 "id": "bench_id('ddd0', n)",
@@ -273,6 +278,9 @@ UPDATE number_series AS series SET next_no = borne.last + 1, last_on = borne.day
 """
 
 
+_HASHED = ("invoice", "credit_note")
+
+
 def _columns(conn: psycopg.Connection[Any], table: str) -> list[str]:
     return [name for (name,) in conn.execute(_COLUMNS, {"table": table})]
 
@@ -281,10 +289,10 @@ def _copy(conn: psycopg.Connection[Any], table: str, members: Mapping[str, str],
     known = _columns(conn, table)
     values = ", ".join(members.get(name, f"o.{name}") for name in known)
     rows = f"FROM generate_series(1, {count}::bigint) AS n JOIN original AS o ON {source}"
-    if table == "invoice":
-        # The hash comes last, over the row as it will stand.
-        hashed = ("invoice_digest(copy)" if name == "content_sha256" else f"(copy).{name}" for name in known)
-        values, rows = ", ".join(hashed), f"FROM (SELECT ROW({values})::invoice AS copy {rows} OFFSET 0) AS made"
+    if table in _HASHED:
+        # The hash comes last, over the row as it will stand; its lines stand already.
+        hashed = (f"{table}_digest(copy)" if name == "content_sha256" else f"(copy).{name}" for name in known)
+        values, rows = ", ".join(hashed), f"FROM (SELECT ROW({values})::{table} AS copy {rows} OFFSET 0) AS made"
     conn.execute(f"CREATE TEMP TABLE original AS SELECT * FROM {table}".encode())
     conn.execute(f"INSERT INTO {table} ({', '.join(known)}) SELECT {values} {rows}".encode())
     conn.execute("DROP TABLE original")
